@@ -1,0 +1,46 @@
+"""Names of dimensions, groups and variables in every graph and DataTree.
+
+Everything that reads or writes a `pymc.Model` or a DataTree takes the names from here, so that a
+name is spelled once.
+"""
+
+CHAIN = "chain"
+DRAW = "draw"
+SUBJECT = "subject"
+OBS = "obs"
+RECORD = "record"
+SEGMENT = "segment"
+ETA_OF = "eta_of"
+ETA_OF2 = "eta_of_"
+
+POSTERIOR = "posterior"
+SAMPLE_STATS = "sample_stats"
+LOG_LIKELIHOOD = "log_likelihood"
+PRIOR_PREDICTIVE = "prior_predictive"
+POSTERIOR_PREDICTIVE = "posterior_predictive"
+PREDICTIONS = "predictions"
+OBSERVED_DATA = "observed_data"
+CONSTANT_DATA = "constant_data"
+EVENTS = "events"
+
+OMEGA = "omega"
+CORR = "corr"
+ETA = "eta"
+DV = "dv"
+IPRED = "ipred"
+PRED = "pred"
+
+
+def pop(parameter: str) -> str:
+    """Name of the population (typical) value of a parameter: ``CL`` -> ``CL_pop``."""
+    return f"{parameter}_pop"
+
+
+def beta(parameter: str, column: str) -> str:
+    """Name of a covariate coefficient: ``CL, WT`` -> ``beta_CL_WT``."""
+    return f"beta_{parameter}_{column}"
+
+
+def level_dim(column: str) -> str:
+    """Name of the dimension of a categorical covariate's non-reference levels."""
+    return f"{column}_level"
