@@ -1,0 +1,33 @@
+from .building import build as build
+from .data.datasets import list_datasets as list_datasets
+from .data.datasets import load_dataset as load_dataset
+from .data.events import EventTable as EventTable
+from .data.events import read_events as read_events
+from .data.regimen import Regimen as Regimen
+from .diagnostics.compare import compare as compare
+from .diagnostics.gof import gof as gof
+from .diagnostics.loo import loo as loo
+from .diagnostics.shrinkage import shrinkage as shrinkage
+from .diagnostics.summary import summary as summary
+from .diagnostics.vpc import vpc as vpc
+from .diagnostics.waic import waic as waic
+from .engine.solve import solve as solve
+from .infer.fit import fit as fit
+from .infer.pointwise import add_log_likelihood as add_log_likelihood
+from .infer.storage import load as load
+from .infer.storage import save as save
+from .model import PopModel as PopModel
+from .observation import residual as residual
+from .parameters import covariate as covariate
+from .parameters import prior as prior
+from .parameters import variability as variability
+from .parameters.parameter import Parameter as Parameter
+from .plots.plot_gof import plot_gof as plot_gof
+from .plots.plot_individual import plot_individual as plot_individual
+from .plots.plot_shrinkage import plot_shrinkage as plot_shrinkage
+from .plots.plot_vpc import plot_vpc as plot_vpc
+from .reports.report import report as report
+from .simulation import simulate as simulate
+from .structural import pk as pk
+
+__version__: str
