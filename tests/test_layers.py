@@ -112,7 +112,8 @@ def test_no_layer_imports_a_later_one(name):
     own = LAYERS.index(str(layer(name)))
     for when in (False, True):
         for target, line in imported(TREES[name], in_functions=when):
-            assert target != "popbayes", f"{name}:{line} imports the public names; import from the module"
+            shown = layer(name) == "cli" or target != "popbayes"
+            assert shown, f"{name}:{line} imports the public names: import from the module that has them"
             if target.startswith("popbayes."):
                 theirs = LAYERS.index(str(layer(target)))
                 assert theirs <= own, f"{name}:{line} ({LAYERS[own]}) imports {target} ({LAYERS[theirs]})"
