@@ -1,0 +1,1 @@
+"""Speed and sampling efficiency on standard problems: ``uv run python -m benchmarks``."""
