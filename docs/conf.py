@@ -1,0 +1,36 @@
+"""Sphinx settings. Build: ``uv run --group docs sphinx-build -W docs docs/_build/html``."""
+
+from importlib.metadata import version as version_of
+
+project = "popbayes"
+author = "The popbayes developers"
+project_copyright = "The popbayes developers, Apache-2.0"
+version = release = version_of("popbayes")
+
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+]
+exclude_patterns = ["_build", "jupyter_execute", "README.md"]
+templates_path = ["_templates"]
+
+html_theme = "furo"
+html_title = f"popbayes {version}"
+html_show_sphinx = False
+
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "cache"
+nb_execution_cache_path = "_build/jupyter_cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+nb_merge_streams = True
