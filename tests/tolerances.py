@@ -1,6 +1,6 @@
 """Tolerances by name, each with its reason; a test takes one of these and invents none."""
 
-EXACT = {"rtol": 1e-10, "atol": 0.0}  # the same formula by another route: superposition, limits, JSON round trips
+EXACT = {"rtol": 1e-10, "atol": 0.0}  # the same formula by another route: superposition, limits, JSON
 SOLVER = {"rtol": 1e-8, "atol": 1e-10}  # closed form against SciPy's ODE solution at rtol 1e-10
 GRADIENT = {"rtol": 1e-6, "atol": 1e-9}  # exact derivatives against central differences
 PUBLISHED = {"rtol": 5e-3, "atol": 0.0}  # against a table printed with three figures
