@@ -214,7 +214,9 @@ def report(fit: Path, out: Path | None = None) -> None:
 @app.command
 def datasets() -> None:
     """List the bundled studies that `pb.load_dataset` reads."""
-    say(pb.list_datasets().to_string())
+    for study in pb.list_datasets().itertuples():
+        say(f"{study.name}: {study.subjects} subjects, {study.observations} observations")
+        say(f"    {study.description}\n    {study.source}")
 
 
 def main() -> None:
