@@ -1,0 +1,71 @@
+"""The case studies as a newcomer runs them: what they leave behind, and that it is right."""
+
+import json
+from pathlib import Path
+
+import arviz_stats
+import numpy as np
+import pytest
+import xarray as xr
+
+import popbayes as pb
+from popbayes import cli
+from tests.tolerances import ENOUGH_ESS, MCSE, POSTERIOR_SD
+
+CASES = Path(__file__).parents[1] / "case_studies"
+LEFT_BEHIND = {
+    "comparison.csv",
+    "fit.nc",
+    "gof.csv",
+    "gof.png",
+    "individual.png",
+    "parameters.csv",
+    "prior_vpc.png",
+    "report.html",
+    "shrinkage.csv",
+    "shrinkage.png",
+    "vpc.png",
+}
+
+
+@pytest.fixture(scope="module")
+def theophylline(tmp_path_factory) -> Path:
+    """Folder in which `popbayes run theophylline` left its results."""
+    folder = tmp_path_factory.mktemp("case") / "theophylline"
+    with pytest.raises(SystemExit) as stop:
+        cli.app(["run", "theophylline", "--out", str(folder), "--traceback"])
+    assert not stop.value.code
+    return folder
+
+
+def reference_names(dt: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Draws under the names of `expected.json`."""
+    posterior = dt["posterior"].to_dataset()
+    draws = {f"log {p}": np.log(posterior[f"{p}_pop"]) for p in ("ka", "CL", "V")}
+    draws |= {f"omega {p}": posterior["omega"].sel(eta_of=p, drop=True) for p in ("ka", "CL", "V")}
+    return draws | {name: posterior[name] for name in ("sigma_prop", "sigma_add")}
+
+
+def test_the_run_leaves_fit_tables_figures_and_report(theophylline):
+    assert {path.name for path in theophylline.iterdir()} == LEFT_BEHIND
+    assert all(path.stat().st_size > 100 for path in theophylline.iterdir())
+
+
+def test_the_theophylline_posterior_is_that_of_the_reference(theophylline):
+    expected = json.loads((CASES / "theophylline" / "expected.json").read_text(encoding="utf-8"))["posterior"]
+    draws = reference_names(pb.load(theophylline / "fit.nc"))
+    assert set(draws) == set(expected)
+    for name, reference in expected.items():
+        ess = float(arviz_stats.ess(draws[name]))
+        assert ess >= ENOUGH_ESS, f"{name}: ESS {ess:.0f} is too low to judge"
+        mean, sd = float(draws[name].mean()), float(draws[name].std())
+        error = np.hypot(float(arviz_stats.mcse(draws[name])), reference["mcse_mean"])
+        assert abs(mean - reference["mean"]) <= MCSE * error, f"{name}: mean {mean:.4f}"
+        assert sd == pytest.approx(reference["sd"], rel=POSTERIOR_SD), f"{name}: SD {sd:.4f}"
+
+
+def test_the_report_needs_no_other_file(theophylline):
+    page = (theophylline / "report.html").read_text(encoding="utf-8")
+    assert "CL_pop" in page
+    for outside in ('src="http', "src='http", 'href="http', '<link rel="stylesheet" href'):
+        assert outside not in page
