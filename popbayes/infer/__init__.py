@@ -1,0 +1,1 @@
+"""A population model and its data in, a DataTree out: sampling, pointwise values, storage."""

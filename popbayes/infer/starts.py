@@ -1,0 +1,201 @@
+"""Where chains begin: prior medians with jitter, checked finite, and explained when they are not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pymc.initial_point import make_initial_point_fn
+
+Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
+"""Log density and gradient at one point of the unconstrained space."""
+
+JITTER = 0.5
+"""Half-width of the jitter, in prior standard deviations of the unconstrained coordinate."""
+PRIOR_DRAWS = 64
+TRIES = 40
+TRIES_BEFORE_SHRINKING = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """A centre and a spread for every coordinate of the unconstrained space.
+
+    The coordinates are those of the free variables of the graph, in its order, each in C order.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    centre: np.ndarray
+    spread: np.ndarray
+
+    def draw(self, rng: np.random.Generator, shrink: float = 1.0) -> np.ndarray:
+        """One start: the centre with uniform jitter in every coordinate."""
+        return self.centre + shrink * JITTER * self.spread * rng.uniform(-1.0, 1.0, self.centre.size)
+
+    def point(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """The same start as a mapping from value variable to array, as PyMC wants it."""
+        pieces = np.split(flat, np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1])
+        return {
+            name: piece.reshape(shape)
+            for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)
+        }
+
+    def coordinate(self, index: int) -> str:
+        """What a coordinate is called, in the words of the graph."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
+        which = int(np.searchsorted(ends, index, side="right"))
+        shape = self.shapes[which]
+        within = index - int(ends[which] - np.prod(shape))
+        place = ", ".join(map(str, np.unravel_index(within, shape))) if shape else ""
+        return self.names[which] + (f"[{place}]" if place else "")
+
+
+def starts_of(graph: Any, medians: Mapping[str, Any], seed: int) -> Starts:
+    """Centre every free variable of the graph at its prior median, and spread it as its prior is.
+
+    Parameters
+    ----------
+    graph : pymc.Model
+    medians : mapping of free variable name to value
+        On the natural scale of the variable; variables left out start at PyMC's support point.
+    seed : int
+        The prior draws that the spread is taken from are reproducible.
+    """
+    middle = make_initial_point_fn(model=graph, overrides=dict(medians))(seed)
+    prior = make_initial_point_fn(model=graph, default_strategy="prior")
+    seeds = np.random.SeedSequence(seed).generate_state(PRIOR_DRAWS)
+    with np.errstate(all="ignore"):
+        cloud = np.stack([_flat(prior(int(one))) for one in seeds])
+        low, high = np.nanquantile(np.where(np.isfinite(cloud), cloud, np.nan), [0.16, 0.84], axis=0)
+    spread = (high - low) / 2
+    return Starts(
+        names=tuple(middle),
+        shapes=tuple(np.shape(value) for value in middle.values()),
+        centre=_flat(middle),
+        spread=np.where(np.isfinite(spread) & (spread > 0), spread, 1.0),
+    )
+
+
+def _flat(point: Mapping[str, Any]) -> np.ndarray:
+    return np.concatenate([np.ravel(value).astype(np.float64) for value in point.values()])
+
+
+def is_usable(density: Density, start: np.ndarray) -> bool:
+    """Whether a sampler can leave this start: finite density and gradient, no component exactly zero."""
+    value, gradient = density(start)
+    return bool(np.isfinite(value) and np.all(np.isfinite(gradient)) and np.all(gradient != 0))
+
+
+def usable_start(
+    starts: Starts, density: Density, rng: np.random.Generator, explain: Callable[[np.ndarray], str]
+) -> np.ndarray:
+    """Draw starts, ever closer to the centre, until one is usable.
+
+    Raises
+    ------
+    ValueError
+        If none is, in the words of `explain`.
+    """
+    start = starts.centre
+    for attempt in range(TRIES):
+        start = starts.draw(rng, shrink=0.5 ** (attempt // TRIES_BEFORE_SHRINKING))
+        if is_usable(density, start):
+            return start
+    _, gradient = density(start)
+    flat = np.flatnonzero(gradient == 0)
+    if np.all(np.isfinite(gradient)) and flat.size:
+        raise ValueError(
+            f"The log density does not depend on {starts.coordinate(int(flat[0]))} near its start "
+            f"({flat.size} such coordinate(s)). Give it a proper prior, or fix it with prior.Fixed."
+        )
+    raise ValueError(explain(start))
+
+
+def usable_starts(task_starts: Starts, density: Density, seed: int, chains: int, explain: Any) -> np.ndarray:
+    """One usable start for each chain, (chain, coordinate), a function of the seed alone."""
+    children = np.random.SeedSequence(seed).spawn(chains)
+    return np.stack(
+        [usable_start(task_starts, density, np.random.default_rng(child), explain) for child in children]
+    )
+
+
+def explain_start(
+    graph: Any,
+    starts: Starts,
+    start: np.ndarray,
+    *,
+    likelihood: str,
+    parameters: Sequence[str],
+    subject_of: Callable[[int], tuple[str, str]],
+) -> str:
+    """Say which variable, subject and parameter make the log density non-finite at a start.
+
+    Parameters
+    ----------
+    graph : pymc.Model
+    likelihood : str
+        Name of the observed variable.
+    parameters : sequence of str
+        Names of the individual parameters in the graph, subject (or segment) last.
+    subject_of : callable
+        From the index of an observation to its subject's label and a description of the record.
+    """
+    point = starts.point(start)
+    bad = _non_finite_terms(graph, point)
+    remedy = (
+        "Look at the priors (medians and widths), or give better ones with starts={name: value}; "
+        "nothing has been sampled."
+    )
+    if likelihood in bad:
+        label, record = subject_of(int(bad[likelihood][0]))
+        return (
+            f"The log density is not finite at the start: subject {label}, {record}"
+            f" ({bad[likelihood].size} observation(s) in all). "
+            f"{_individual_parameters(graph, point, parameters, label)} {remedy}"
+        )
+    if bad:
+        names = ", ".join(bad)
+        return f"The prior density of {names} is not finite at the start. {remedy}"
+    return (
+        f"The log density is finite at the start, but its gradient is not: {_bad_gradient(graph, starts, start)}. "
+        f"{remedy}"
+    )
+
+
+def _non_finite_terms(graph: Any, point: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Indices of the non-finite elements of the log density of every variable that has some."""
+    with np.errstate(all="ignore"):
+        terms = {
+            variable.name: graph.compile_logp(vars=[variable], sum=False, mode="FAST_COMPILE")(point)[0]
+            for variable in graph.basic_RVs
+        }
+    found = {name: np.flatnonzero(~np.isfinite(np.ravel(term))) for name, term in terms.items()}
+    return {name: indices for name, indices in found.items() if indices.size}
+
+
+def _individual_parameters(
+    graph: Any, point: Mapping[str, np.ndarray], parameters: Sequence[str], label: str
+) -> str:
+    variables = [graph[name] for name in parameters]
+    evaluate = graph.compile_fn(
+        graph.replace_rvs_by_values(variables), mode="FAST_COMPILE", on_unused_input="ignore"
+    )
+    with np.errstate(all="ignore"):
+        values = evaluate(point)
+    shown = {}
+    for name, variable, value in zip(parameters, variables, values, strict=True):
+        labels = [str(one) for one in graph.coords[graph.named_vars_to_dims[variable.name][-1]]]
+        shown[name] = value[labels.index(label)] if label in labels else value.flat[0]
+    listing = ", ".join(f"{name} = {value:.4g}" for name, value in shown.items())
+    wrong = [name for name, value in shown.items() if not np.isfinite(value)]
+    if wrong:
+        return f"Its parameter {wrong[0]} is not finite there ({listing})."
+    return f"Its parameters there: {listing}; they give no finite prediction or density."
+
+
+def _bad_gradient(graph: Any, starts: Starts, start: np.ndarray) -> str:
+    evaluate = graph.compile_dlogp(mode="FAST_COMPILE")
+    gradient = np.ravel(evaluate(starts.point(start)))
+    bad = np.flatnonzero(~np.isfinite(gradient))
+    return ", ".join(starts.coordinate(int(index)) for index in bad[:3]) or "in the compiled code only"
