@@ -1,0 +1,1 @@
+"""What the assay adds: residual error models, as frozen values."""

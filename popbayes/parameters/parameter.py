@@ -1,0 +1,162 @@
+"""`Parameter`: the prior of a typical value, its scale, and the covariates that change it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from popbayes.parameters.covariates import AbstractCovariate, Values, covariate_from_dict
+from popbayes.parameters.family import AbstractPrior, real_number
+from popbayes.parameters.naming import listed, nearest
+from popbayes.parameters.priors import Fixed, as_prior, prior_from_dict
+
+SCALES = ("log", "logit", "identity")
+
+
+@final
+@dataclass(frozen=True)
+class Parameter:
+    r"""A parameter of the structural model in the population.
+
+    With typical value :math:`\theta`, covariate multipliers :math:`m_k` and random effect
+    :math:`\eta_i` of subject `i`:
+
+    .. math::
+
+        \text{log:}      &\quad P_i = \theta \prod_k m_k \, e^{\eta_i} \\
+        \text{logit:}    &\quad P_i = l + (u - l)\,\mathrm{expit}\Big(\mathrm{logit}\frac{\theta - l}{u - l}
+                           + \sum_k \log m_k + \eta_i\Big) \\
+        \text{identity:} &\quad P_i = \theta \prod_k m_k + \eta_i
+
+    Parameters
+    ----------
+    prior : prior or number
+        Of the typical value, in the parameter's own units; a number is known and not estimated.
+    scale : "log", "logit" or "identity"
+        Where the random effect is normal.
+    covariates : sequence of covariate effects
+    lower, upper : float
+        Bounds of the logit scale.
+    unit : str
+        For tables and axis labels.
+    """
+
+    prior: Any
+    scale: str = "log"
+    covariates: Sequence[AbstractCovariate] = ()
+    lower: float = 0.0
+    upper: float = 1.0
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise ValueError(
+                f"scale must be one of {listed(SCALES)}, not {self.scale!r}.{nearest(self.scale, SCALES)}"
+            )
+        object.__setattr__(self, "prior", as_prior(self.prior, "A parameter's typical value"))
+        self._check_bounds()
+        self._check_support()
+        self._check_covariates()
+
+    def _check_bounds(self) -> None:
+        lower, upper = real_number(self.lower), real_number(self.upper)
+        if lower is None or upper is None or not -math.inf < lower < upper < math.inf:
+            raise ValueError(
+                f"lower must be below upper, both finite; not {self.lower!r} and {self.upper!r}."
+            )
+        if self.scale != "logit" and (lower, upper) != (0.0, 1.0):
+            raise ValueError(
+                f"lower and upper are the bounds of the logit scale; with scale={self.scale!r} they mean nothing."
+            )
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+
+    def _check_support(self) -> None:
+        """A typical value must be one that its scale can take."""
+        low, high = self.prior.support
+        at_a_point = isinstance(self.prior, Fixed) or self.prior.discrete
+        if self.scale == "log" and (low < 0 or (at_a_point and low <= 0)):
+            raise ValueError(
+                f"The typical value of a parameter on the log scale is positive, but {self.prior.describe()} "
+                "allows values that are not. Use a positive prior such as prior.LogNormal, or scale='identity'."
+            )
+        outside = low < self.lower or high > self.upper
+        touching = at_a_point and (low <= self.lower or high >= self.upper)
+        if self.scale == "logit" and (outside or touching):
+            raise ValueError(
+                f"The typical value of this parameter lies between {self.lower:g} and {self.upper:g} (logit scale), "
+                f"but {self.prior.describe()} allows {low:g} to {high:g}. Use a prior within the bounds, such as "
+                "prior.Beta or prior.Uniform."
+            )
+
+    def _check_covariates(self) -> None:
+        if isinstance(self.covariates, AbstractCovariate):
+            object.__setattr__(self, "covariates", (self.covariates,))
+        for one in self.covariates:
+            if not isinstance(one, AbstractCovariate):
+                raise TypeError(
+                    f"covariates must be effects such as covariate.Power('WT', ref=70, exponent=0.75), not {one!r}."
+                )
+        columns = [one.column for one in self.covariates]
+        twice = {column for column in columns if columns.count(column) > 1}
+        if twice:
+            raise ValueError(
+                f"Each column may act on a parameter once, but {listed(sorted(twice))} is there more than once."
+            )
+        object.__setattr__(self, "covariates", tuple(self.covariates))
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the typical value is known rather than estimated."""
+        return isinstance(self.prior, Fixed)
+
+    def location(self, pop: Values, effects: Mapping[str, tuple[np.ndarray, Values]], xp: Any) -> Values:
+        """The typical value with its covariates, on the scale where the random effect is added.
+
+        Parameters
+        ----------
+        pop : scalar or (..., 1) typical value
+        effects : column -> (its values (n,), its coefficient)
+        xp : the array module, numpy or pytensor.tensor
+
+        Returns
+        -------
+        (..., n), or the shape of `pop` where no covariate acts
+        """
+        if self.scale == "identity":
+            for one in self.covariates:
+                pop = pop * one.multiplier(*effects[one.column], xp)
+            return pop
+        place = xp.log(pop) if self.scale == "log" else xp.log((pop - self.lower) / (self.upper - pop))
+        for one in self.covariates:
+            place = place + one.log_multiplier(*effects[one.column], xp)
+        return place
+
+    def value(self, place: Values, xp: Any) -> Values:
+        """The parameter's value at a place on the scale where random effects are added."""
+        if self.scale == "log":
+            return xp.exp(place)
+        if self.scale == "logit":
+            return self.lower + (self.upper - self.lower) * (0.5 + 0.5 * xp.tanh(0.5 * place))
+        return place
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameter as JSON values."""
+        return {
+            "prior": self.prior.to_dict(),
+            "scale": self.scale,
+            "covariates": [one.to_dict() for one in self.covariates],
+            "lower": self.lower,
+            "upper": self.upper,
+            "unit": self.unit,
+        }
+
+
+def parameter_from_dict(values: Mapping[str, Any]) -> Parameter:
+    """Make a parameter from what `to_dict` gave."""
+    given = dict(values)
+    prior: AbstractPrior = prior_from_dict(given.pop("prior"))
+    covariates = tuple(covariate_from_dict(one) for one in given.pop("covariates", ()))
+    return Parameter(prior=prior, covariates=covariates, **given)
