@@ -1,0 +1,66 @@
+"""One process: import, build and compile a study, and say how long each took (JSON on one line).
+
+``python -m benchmarks.compile_once theophylline``; `cold_and_warm` runs it in fresh processes with a
+compilation cache of its own, empty at first and then filled.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def timed_stages(name: str) -> dict[str, float]:
+    """Wall seconds of: the import, the first touch of what it loads lazily, build, compile."""
+    marks = [time.perf_counter()]
+    import popbayes as pb
+
+    marks.append(time.perf_counter())
+    import nutpie
+
+    from benchmarks.studies import STUDIES
+
+    pb.fit  # noqa: B018  (loads pymc and the engine)
+    model, data = STUDIES[name]()
+    marks.append(time.perf_counter())
+    graph = pb.build(model, data)
+    marks.append(time.perf_counter())
+    nutpie.compile_pymc_model(graph)
+    marks.append(time.perf_counter())
+    stages = ("import", "load", "build", "compile")
+    return dict(zip(stages, (b - a for a, b in itertools.pairwise(marks)), strict=True))
+
+
+def cold_and_warm(name: str, repeats: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Stages of `repeats` processes with an empty cache each, and of `repeats` that find a filled one."""
+    cold, warm = [], []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            cold.append(_in_process(name, folder))
+            warm.append(_in_process(name, folder))
+    return cold, warm
+
+
+def _in_process(name: str, cache: str) -> dict[str, float]:
+    flags = [os.environ.get("PYTENSOR_FLAGS", ""), f"base_compiledir={cache}/pytensor"]
+    env = os.environ | {
+        "PYTENSOR_FLAGS": ",".join(flag for flag in flags if flag),
+        "NUMBA_CACHE_DIR": f"{cache}/numba",
+    }
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.compile_once", name],
+        cwd=Path(__file__).parents[1],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    print(json.dumps(timed_stages(sys.argv[1])))
