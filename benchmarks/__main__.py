@@ -90,9 +90,9 @@ def page(rows: list[Row]) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
     head = (
         "# Benchmarks\n\n"
-        "Written by `uv run python -m benchmarks`. Medians, in brackets the smallest and largest of the repeats;\n"
-        "CPU times are those of the process (`time.process_time`), so that other work on the machine\n"
-        "disturbs them little.\n\n"
+        "Written by `uv run python -m benchmarks`. Medians, in brackets the smallest and largest of the\n"
+        "repeats; CPU times are those of the process (`time.process_time`), so that other work on the\n"
+        "machine disturbs them little.\n\n"
         f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
         f"{versions}.\n\n"
     )

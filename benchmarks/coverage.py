@@ -118,9 +118,9 @@ def page(hits: list[Hits]) -> str:
     rows = "".join(f"| {h.name} | {h.inside} | {h.coverage:.1%} |\n" for h in hits)
     return (
         "# Coverage of 90 % intervals\n\n"
-        f"Written by `uv run python -m benchmarks.coverage`: {n} studies of {SUBJECTS} subjects x {len(TIMES)}\n"
-        "samples (one oral dose, one compartment, log-normal error), each with a truth of its own, drawn from\n"
-        "the priors of the fit; 4 chains x (800 + 500) draws.\n\n"
+        f"Written by `uv run python -m benchmarks.coverage`: {n} studies of {SUBJECTS} subjects with\n"
+        f"{len(TIMES)} samples each (one oral dose, one compartment, log-normal error). Every study has a\n"
+        "truth of its own, drawn from the priors of the fit; 4 chains x (800 + 500) draws.\n\n"
         f"By chance alone, 95 in 100 exact methods give {low:.1%} to {high:.1%} for one quantity.\n\n"
         f"| quantity | intervals that hold the truth, of {n} | coverage |\n|---|---|---|\n{rows}"
         f"| all together | {sum(h.inside for h in hits)} of {n * len(hits)} | {total:.1%} |\n"
