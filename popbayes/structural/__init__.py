@@ -1,0 +1,5 @@
+"""What the body does to the drug and the drug to the body: declarations only."""
+
+from popbayes.structural import pk as pk
+
+__all__ = ["pk"]
