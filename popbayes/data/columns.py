@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 REQUIRED = ("ID", "TIME")
+MAX_LISTED = 20
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "ID": ("#ID", "SUBJECT", "SUBJ", "SUBJECT_ID", "SUBJECTID", "USUBJID", "PATIENT"),
     "TIME": ("T", "TAFD", "HOUR", "HOURS"),
@@ -70,9 +71,9 @@ def resolve(
 ) -> Naming:
     """Say which column is which.
 
-    A column goes, in this order, to what `columns` says, to a covariate of its name, to the standard column of
-    its name, to the standard column it is a synonym of. An exact name is preferred to one that
-    differs in case, and a standard name to a synonym.
+    A column goes, in this order, to what `columns` says, to a covariate of its name, to the standard column
+    of its name, to the standard column it is a synonym of. An exact name is preferred to one that differs in
+    case, and a standard name to a synonym.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def _explicit(
         name = target if target in covariates else target.upper()
         if name not in SYNONYMS and name not in covariates:
             raise ValueError(
-                f"columns maps {user!r} to {target!r}, which is neither a standard column nor among the covariates."
+                f"columns maps {user!r} to {target!r}, which is neither a standard column nor a covariate."
                 f"{did_you_mean(target, [*SYNONYMS, *covariates])} Standard columns: {', '.join(SYNONYMS)}."
             )
         if name in mapped:
@@ -172,8 +173,9 @@ def _standard(name: str, free: Sequence[str]) -> str | None:
 
 def _absent(name: str, free: Sequence[str]) -> ValueError:
     near = did_you_mean(name, free)
-    example = near.split("'")[1] if near else (free[0] if free else "my_column")
+    example = near.split("'")[1] if near else "my_column"
+    listed = ", ".join([*free[:MAX_LISTED], "..."] if len(free) > MAX_LISTED else free)
     return ValueError(
         f"The table has no {name} column.{near} Name it, for example columns={{{example!r}: {name!r}}}. "
-        f"Columns not yet used: {', '.join(free) or 'none'}."
+        f"Columns not yet used: {listed or 'none'}."
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-STACK_LEVEL = 6
-"""Depth at which a warning points near the line that called `read_events`."""
+PACKAGE = str(Path(__file__).parents[1])
+"""Warnings point at the first line outside this folder."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,12 @@ def refuse(bad: np.ndarray, at: Places, rule: str, remedy: str, value: Any = Non
 def warn(bad: np.ndarray, at: Places, rule: str, remedy: str, value: Any = None, verb: str = "has") -> None:
     """Warn about the first such record, if there is one; the words are those of `refuse`."""
     if bad.any():
-        warnings.warn(
-            f"{rule}; {_first(bad, at, value, verb)}. {remedy}", UserWarning, stacklevel=STACK_LEVEL
-        )
+        say(f"{rule}; {_first(bad, at, value, verb)}. {remedy}")
+
+
+def say(message: str) -> None:
+    """Warn, pointing at the line of the user."""
+    warnings.warn(message, UserWarning, skip_file_prefixes=(PACKAGE,))
 
 
 def _first(bad: np.ndarray, at: Places, value: Any, verb: str) -> str:

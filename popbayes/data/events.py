@@ -27,8 +27,8 @@ from popbayes.data.tables import open_table
 class EventTable:
     """Doses, samples and covariates of all subjects; made by `read_events`, `Regimen` or `load_dataset`.
 
-    Subjects stand together, in the order in which they first appear; inside a subject the records keep the order of
-    the file, and TIME does not decrease except at a reset (EVID 3 or 4). The arrays are read-only.
+    Subjects stand together, in the order in which they first appear; inside a subject the records keep the
+    order of the file, and TIME does not decrease except at a reset (EVID 3 or 4). The arrays are read-only.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ class EventTable:
         ValueError
             For a label that no subject has.
         """
-        index = np.unique([self._index(label) for label in np.atleast_1d(labels)])
+        index = np.unique([self._index(label) for label in np.atleast_1d(labels).tolist()])
         keep = np.isin(self.record_subject, index)
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         cut = {k: v[keep] for k, v in arrays.items() if isinstance(v, np.ndarray) and k != "subjects"}
@@ -182,9 +182,8 @@ class EventTable:
         covariates = {k: v[keep] for k, v in self.covariates.items()}
         code = cut["record_subject"]
         varying = tuple(k for k in self.time_varying if checks.varies(covariates[k], code))
-        return replace(
-            self, subjects=self.subjects[index], covariates=covariates, time_varying=varying, **cut
-        )
+        changed: dict[str, Any] = {**cut, "subjects": self.subjects[index], "covariates": covariates}
+        return replace(self, time_varying=varying, **changed)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table as a DataFrame with NONMEM's columns, as `read_events` reads them."""
@@ -218,10 +217,16 @@ class EventTable:
         return summaries.html(self)
 
     def _index(self, label: Any) -> int:
-        hit = np.flatnonzero(self.subjects.astype(str) == str(label))
-        if len(hit) == 0:
-            raise unknown("subject", str(label), self.subjects.astype(str).tolist())
-        return int(hit[0])
+        if str(label) not in self._index_of:
+            known = list(self._index_of)
+            raise unknown(
+                "subject", str(label), known if len(known) <= 20 else [*known[:10], "...", known[-1]]
+            )
+        return self._index_of[str(label)]
+
+    @cached_property
+    def _index_of(self) -> dict[str, int]:
+        return {str(label): i for i, label in enumerate(self.subjects.tolist())}
 
 
 def read_events(
@@ -236,16 +241,17 @@ def read_events(
 
     Columns are those of NONMEM: ID and TIME, then DV, AMT, EVID, CMT, MDV, RATE (or DUR, the duration of an
     infusion), ADDL, II, SS, DVID, OCC, CENS, LIMIT, LLOQ where needed. Lower case and common synonyms
-    (``conc``, ``dose``, ``subject`` ...) are accepted and listed when the table is printed. ``.``, ``NA`` and nothing
-    are missing values.
-    Without EVID a record with an AMT is a dose and any other a sample (an other event, where MDV is 1); without MDV every
-    EVID 0 record is an observation. Without any DV the table is a design, to simulate from.
+    (``conc``, ``dose``, ``subject`` ...) are accepted, and listed when the table is printed. ``.``, ``NA``
+    and nothing are missing values.
+
+    Without EVID a record with an AMT is a dose and any other a sample (an other event, where MDV is 1);
+    without MDV every record of EVID 0 is an observation. Without a DV column the table is a design, to simulate from.
 
     Parameters
     ----------
     source : path of a CSV file, or a DataFrame (pandas, or anything with ``to_pandas()``)
-    covariates : the columns to read as covariates, numbers or text; those that change within a subject are time-varying
-    columns : the user's column -> standard name or covariate, where they differ; None to leave a column unread
+    covariates : columns to read as covariates, numbers or text; one that changes in a subject is time-varying
+    columns : the user's column -> standard name or covariate, where they differ; None leaves a column unread
     units : column or covariate -> unit, such as ``{"TIME": "h", "DV": "mg/L", "AMT": "mg"}``
     name : what the data are called in summaries and reports
 

@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 def explain(table: EventTable, subject: int) -> str:
     """Text of one line per record of the subject with this index."""
-    records = np.flatnonzero(table.record_subject == subject)
+    records = np.flatnonzero(table.record_subject == subject).tolist()
     unit = table.units.get("TIME", "")
     fixed = [
         f"{c} {_covariate(table, c, records[0])}" for c in table.covariates if c not in table.time_varying
     ]
     n_dose, n_obs = int(table.is_dose[records].sum()), int(table.is_obs[records].sum())
-    counts = f"{len(records)} records: {n_dose} dose(s), {n_obs} sample(s)"
+    counts = ", ".join([_count(len(records), "record"), _count(n_dose, "dose"), _count(n_obs, "sample")])
     lines = [f"Subject {table.subjects[subject]}: " + "; ".join([counts, *fixed])]
     for record in records:
         when = with_unit(table.time[record], unit)
         lines.append(
-            f"  row {table.row[record]:<4} time {when:<9} {_event(table, record)}{_changes(table, record, records)}"
+            f"  row {table.row[record]:<4} time {when:<9} {_event(table, record)}"
+            f"{_changes(table, record, records)}"
         )
     if n_dose:
         lines.append(
@@ -57,9 +58,9 @@ def _sample(table: EventTable, record: int) -> str:
     )
     words = {1: "below the limit ", -1: "above the limit "}.get(int(table.cens[record]), "")
     dv = table.dv[record]
-    value = "no value (a design)" if np.isnan(dv) else f"DV {words}{with_unit(dv, unit)}"
+    value = "" if np.isnan(dv) else f": DV {words}{with_unit(dv, unit)}"
     output = f", output {table.dvid[record]}" if len(np.unique(table.dvid[table.is_obs])) > 1 else ""
-    return f"sample{_where(table, record, ' of ')}{output}: {value}, {when}"
+    return f"sample{_where(table, record, ' of ')}{output}{value}, {when}"
 
 
 def _other(table: EventTable, record: int) -> str:
@@ -78,13 +79,14 @@ def _dose(table: EventTable, record: int) -> str:
         return f"steady state of a constant infusion{into} {pace}, which ends here"
     text = f"dose of {with_unit(amt, unit)} added{into}"
     if rate > 0:
-        end = with_unit(time + amt / rate, per)
-        text = (
-            f"infusion of {with_unit(amt, unit)}{into} from {time:.6g} to {end} at {with_unit(rate, rates)}"
-        )
+        end, stop = time + amt / rate, _canceller(table, record)
+        span = f"from {time:.6g} to {with_unit(end, per)} at {with_unit(rate, rates)}"
+        cut = f" (cut short by row {table.row[stop]})" if stop is not None and table.time[stop] < end else ""
+        text = f"infusion of {with_unit(amt, unit)}{into} {span}{cut}"
     elif rate < 0:
         what = "rate" if rate == -1 else "duration"
-        text = f"infusion of {with_unit(amt, unit)}{into} from {with_unit(time, per)}; the model gives its {what}"
+        start = with_unit(time, per)
+        text = f"infusion of {with_unit(amt, unit)}{into} from {start}; the model gives its {what}"
     return _steady(table, record, per) + text + _additional(table, record, per)
 
 
@@ -92,7 +94,7 @@ def _steady(table: EventTable, record: int, unit: str) -> str:
     every = f"every {with_unit(table.ii[record], unit)}"
     return {
         0: "",
-        1: f"steady state, as if this dose had always been given {every} (what was there before is forgotten); ",
+        1: f"steady state, as if this dose had always been given {every} (what was there is forgotten); ",
         2: f"steady state of this dose {every} is added to what is there; ",
     }[int(table.ss[record])]
 
@@ -102,11 +104,23 @@ def _additional(table: EventTable, record: int, unit: str) -> str:
     if addl == 0:
         return ""
     first, last = table.time[record] + ii, table.time[record] + addl * ii
-    if addl == 1:
-        return f"; 1 additional dose at {with_unit(first, unit)}"
-    return (
+    text = (
         f"; {addl} additional doses every {with_unit(ii, unit)}, from {first:.6g} to {with_unit(last, unit)}"
     )
+    if addl == 1:
+        text = f"; 1 additional dose at {with_unit(first, unit)}"
+    stop = _canceller(table, record)
+    if stop is None or table.time[stop] > last:
+        return text
+    return f"{text} (row {table.row[stop]} cancels those then still to come)"
+
+
+def _canceller(table: EventTable, record: int) -> int | None:
+    """Next record of the subject that empties the system: a reset, or a dose at steady state."""
+    empties = (table.evid >= 3) | (table.is_dose & (table.ss == 1))
+    later = np.flatnonzero(empties & (table.record_subject == table.record_subject[record]))
+    later = later[later > record]
+    return int(later[0]) if len(later) else None
 
 
 def _where(table: EventTable, record: int, word: str) -> str:
@@ -121,7 +135,7 @@ def _covariate(table: EventTable, name: str, record: int) -> str:
     return with_unit(value, table.units.get(name, "")) if isinstance(value, float) else str(value)
 
 
-def _changes(table: EventTable, record: int, records: np.ndarray) -> str:
+def _changes(table: EventTable, record: int, records: list[int]) -> str:
     """The time-varying covariates, where they are given first and where they change."""
     first = record == records[0]
     changed = [
@@ -130,3 +144,7 @@ def _changes(table: EventTable, record: int, records: np.ndarray) -> str:
         if first or table.covariates[n][record] != table.covariates[n][record - 1]
     ]
     return "".join(f"; {n} is {_covariate(table, n, record)}" for n in changed)
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -15,9 +15,9 @@ def time_after_dose(
 ) -> np.ndarray:
     """Time since the last dose at every record.
 
-    Additional doses (ADDL, II) count from the time they are given; EVID 3 and 4 and a dose with SS 1 cancel those
-    still to come. At equal times an additional dose comes before the records, and the
-    records keep their order: a sample written before a dose of the same time does not see it. A lag time is not counted.
+    Additional doses (ADDL, II) count from the time they are given; EVID 3 and 4 and a dose with SS 1 cancel
+    those still to come. At equal times an additional dose comes before the records, and these keep their
+    order: a sample written before a dose of the same time does not see it. A lag time is not counted.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A named table -> the arrays of an event table: typed, derived where NONMEM derives, grouped by subject, checked."""
+"""A named table -> the arrays of an event table: typed, completed as NONMEM does, grouped, checked."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from popbayes.data.values import compartments, covariate, labels, numbers, whole
 
 EVID = (0, 1, 2, 3, 4)
 EVID_REMEDY = (
-    "0 sample, 1 dose, 2 other event, 3 reset, 4 reset and dose. RxODE's old codes, such as 101, become EVID 1 with "
-    "the compartment in CMT."
+    "0 sample, 1 dose, 2 other event, 3 reset, 4 reset and dose. RxODE's old codes, such as 101, become "
+    "EVID 1 with the compartment in CMT."
 )
+
+SS_REMEDY = (
+    "0 none, 1 steady state, 2 steady state added to what is there. If the column means something else, "
+    "leave it out: columns={'SS': None}."
+)
+CENS_REMEDY = "1 below the limit in DV, -1 above it, 0 measured."
 
 
 @dataclass(frozen=True)
 class Records:
-    """Arrays of equal length (n_record,), in the order of the event table; see `EventTable` for their meaning."""
+    """Arrays (n_record,) in the order of the event table; see `EventTable` for their meaning."""
 
     subjects: np.ndarray
     record_subject: np.ndarray
@@ -34,8 +40,8 @@ class Records:
 def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming) -> Records:
     """Turn a table into checked records.
 
-    EVID and MDV are derived where the file does not give them, as NONMEM does: a record with an amount is a dose
-    (EVID 1), other records are samples (EVID 0; EVID 2 with MDV 1); MDV is 0 for EVID 0 and 1 otherwise.
+    EVID and MDV are derived where the file does not give them, as NONMEM does: a record with an amount is a
+    dose (EVID 1), other records are samples (EVID 0; EVID 2 with MDV 1); MDV is 0 for EVID 0 and 1 otherwise.
 
     Raises
     ------
@@ -53,7 +59,8 @@ def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming) -> Records:
     column = _derive(given, at)
     checks.check_time(column, code, at)
     checks.check_doses(column, at)
-    checks.check_observations(column, code, at)
+    checks.check_observations(column, code, at, design="DV" not in given)
+    column["DV"] = np.where(_observed(column), column["DV"], np.nan)
     covariates = {name: covariate(table[user], name, at) for name, user in naming.covariates.items()}
     checks.warn_missing_codes(covariates, at)
     varying = tuple(name for name, value in covariates.items() if checks.varies(value, code))
@@ -76,29 +83,25 @@ def _derive(given: dict[str, np.ndarray], at: Places) -> dict[str, np.ndarray]:
     """Complete the columns: every one present, no value missing except DV, LIMIT and LLOQ."""
     n = len(at.row)
     absent = np.full(n, np.nan)
-    amt, ii = (
-        np.nan_to_num(given.get(k, absent), nan=0.0, posinf=np.inf, neginf=-np.inf) for k in ("AMT", "II")
-    )
-    column = {"TIME": given["TIME"], "DV": given.get("DV", absent), "AMT": amt, "II": ii}
-    column["RATE"] = _rate(given, amt, at)
-    column["SS"] = whole(
-        _filled(given, "SS", n), "SS", at, (0, 1, 2), "0 none, 1 steady state, 2 added to what is there."
-    )
-    column["ADDL"] = whole(_filled(given, "ADDL", n), "ADDL", at, (), "It counts the doses after this one.")
+    column = {"TIME": given["TIME"], "DV": given.get("DV", absent)}
+    column |= {name: _filled(given, name, n) for name in ("AMT", "II", "SS", "ADDL", "CENS")}
+    column["RATE"] = _rate(given, column["AMT"], at)
+    column["SS"] = whole(column["SS"], "SS", at, (0, 1, 2), SS_REMEDY)
+    column["ADDL"] = whole(column["ADDL"], "ADDL", at, (), "It counts the doses after this one.")
     column["EVID"] = _evid(given, column, at)
     column["MDV"] = _mdv(given, column["EVID"], at)
-    observed = (column["EVID"] == 0) & (column["MDV"] == 0)
-    column["DVID"] = _dvid(given, observed, at)
-    cens = whole(
-        _filled(given, "CENS", n), "CENS", at, (-1, 0, 1), "1 below the limit, -1 above, 0 measured."
-    )
-    column["CENS"] = np.where(observed, cens, 0)
+    column["DVID"] = _dvid(given, _observed(column), at)
+    cens = whole(column["CENS"], "CENS", at, (-1, 0, 1), CENS_REMEDY)
+    column["CENS"] = np.where(_observed(column), cens, 0)
     column["LIMIT"], column["LLOQ"] = given.get("LIMIT", absent), given.get("LLOQ", absent)
     column["CMT"] = given.get("CMT", np.full(n, ""))
-    column["has_dv"] = np.full(n, "DV" in given)
     if "OCC" in given:
         column["OCC"] = whole(given["OCC"], "OCC", at, (), "Number the occasions on every record.")
     return column
+
+
+def _observed(column: dict[str, np.ndarray]) -> np.ndarray:
+    return (column["EVID"] == 0) & (column["MDV"] == 0)
 
 
 def _filled(given: dict[str, np.ndarray], name: str, n: int) -> np.ndarray:
@@ -129,7 +132,10 @@ def _evid(given: dict[str, np.ndarray], column: dict[str, np.ndarray], at: Place
     no_dv = np.nan_to_num(given.get("MDV", np.zeros(len(dose)))) == 1
     derived = np.where(dose, 1.0, np.where(no_dv, 2.0, 0.0))
     evid = given.get("EVID", derived)
-    return whole(np.where(np.isnan(evid), derived, evid), "EVID", at, EVID, EVID_REMEDY)
+    evid = whole(np.where(np.isnan(evid), derived, evid), "EVID", at, EVID, EVID_REMEDY)
+    gap = np.isin(evid, (1, 4)) & np.isnan(given.get("AMT", np.full(len(evid), np.nan))) & ~constant
+    refuse(gap, at, "AMT must be there on a dose record", "Write the amount, or EVID 0 if nothing was given.")
+    return evid
 
 
 def _mdv(given: dict[str, np.ndarray], evid: np.ndarray, at: Places) -> np.ndarray:
@@ -140,12 +146,11 @@ def _mdv(given: dict[str, np.ndarray], evid: np.ndarray, at: Places) -> np.ndarr
     stated = mdv == 0
     valued = ~np.isnan(dv) & (stated | (np.isnan(mdv) & (dv != 0)))
     remedy = (
-        "A dose carries no observation: write the sample on a record of its own with EVID 0, or MDV 1 to ignore its DV. "
-        "If the amount is repeated on every line, keep it on the dose only."
+        "A dose carries no observation: write the sample on a record of its own with EVID 0, or MDV 1 to "
+        "ignore the DV. If the amount is repeated on every line, keep it on the dose only; if the column is "
+        "a covariate, name it in covariates."
     )
-    refuse(
-        (evid != 0) & valued, at, "A dose or reset record must not have MDV 0 and a DV", remedy, dv, "has DV"
-    )
+    refuse((evid != 0) & valued, at, "Only a sample (EVID 0) may have MDV 0 and a DV", remedy, dv, "has DV")
     mdv = whole(np.where(np.isnan(mdv), derived, mdv), "MDV", at, (0, 1), "0 the DV counts, 1 it is missing.")
     return np.where(evid == 0, mdv, 1)
 

@@ -19,8 +19,8 @@ _ITEMS = ("TIME", "EVID", "AMT", "CMT", "RATE", "II", "ADDL", "SS", "DVID")
 class Regimen:
     """Doses and sampling times of a subject, written one after the other; every method returns a new regimen.
 
-    Records are put in order of time; at equal times resets come first, then doses, then samples, so that a sample at
-    the time of a dose sees it. For a trough, sample a moment before.
+    Records are put in order of time; at equal times resets come first, then doses, then samples, so that a
+    sample at the time of a dose sees it. For a trough, sample a moment before.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ class Regimen:
             raise ValueError(
                 f"A dose has evid 1, or 4 to reset the system first, not {evid}. Use reset() for evid 3."
             )
-        return self._with((t, evid, amt, cmt, rate, ii, addl, ss, 0) for t in _floats(time, "time"))
+        return self._with((t, evid, amt, str(cmt), rate, ii, addl, ss, 0) for t in _floats(time, "time"))
 
     def sample(self, times: float | Iterable[float], cmt: str | int = "", dvid: int = 1) -> Regimen:
         """Take samples at these times, of an output (`dvid`) or a compartment (`cmt`)."""
-        return self._with((t, 0, 0.0, cmt, 0.0, 0.0, 0, 0, dvid) for t in _floats(times, "times"))
+        return self._with((t, 0, 0.0, str(cmt), 0.0, 0.0, 0, 0, dvid) for t in _floats(times, "times"))
 
     def reset(self, time: float) -> Regimen:
-        """Empty the system: all amounts become 0; infusions and additional doses still to come are cancelled."""
+        """Empty the system: amounts become 0; infusions and additional doses to come are cancelled."""
         return self._with([(float(time), 3, 0.0, "", 0.0, 0.0, 0, 0, 0)])
 
     def to_events(
@@ -101,7 +101,7 @@ class Regimen:
         labels = np.arange(1, subjects + 1) if isinstance(subjects, int) else np.asarray(list(subjects))
         if len(np.unique(labels)) != len(labels):
             raise ValueError("Every subject needs a label of its own; one is given twice.")
-        return _read(self._frame(labels), list(self.covariates), units, name)
+        return _read(self._columns(labels), list(self.covariates), units, name)
 
     def __str__(self) -> str:
         return self.to_events().explain(1)
@@ -109,20 +109,19 @@ class Regimen:
     def _with(self, records: Iterable[tuple[Any, ...]]) -> Regimen:
         return replace(self, records=(*self.records, *records))
 
-    def _frame(self, labels: np.ndarray) -> pd.DataFrame:
-        """Records of every subject, in order."""
+    def _columns(self, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of the records of every subject, in order."""
         samples = [(t, 0, 0.0, "", 0.0, 0.0, 0, 0, 1) for t in self.times]
         records = sorted([*self.records, *samples], key=lambda r: (r[0], _ORDER[r[1]]))
         if not records or len(labels) == 0:
             raise ValueError("The regimen is empty. Add doses with dose() and sampling times with sample().")
         n = len(labels)
-        values = {
-            name: np.tile(np.array(item), n)
-            for name, item in zip(_ITEMS, zip(*records, strict=True), strict=True)
-        }
-        per_subject = {name: _per_subject(name, value, n) for name, value in self.covariates.items()}
-        repeated = {name: np.repeat(value, len(records)) for name, value in per_subject.items()}
-        return pd.DataFrame({"ID": np.repeat(labels, len(records)), **values, **repeated})
+        columns = {"ID": np.repeat(labels, len(records))}
+        for name, item in zip(_ITEMS, zip(*records, strict=True), strict=True):
+            columns[name] = np.tile(np.array(item), n)
+        for name, value in self.covariates.items():
+            columns[name] = np.repeat(_per_subject(name, value, n), len(records))
+        return columns
 
 
 def regimens(
@@ -144,8 +143,9 @@ def regimens(
                 f"All regimens need the same covariates ({', '.join(names) or 'none'}); "
                 f"subject {label} has {', '.join(regimen.covariates) or 'none'}."
             )
-    frames = [regimen._frame(np.array([label])) for label, regimen in table.items()]
-    return _read(pd.concat(frames, ignore_index=True), names, units, name)
+    parts = [regimen._columns(np.array([label])) for label, regimen in table.items()]
+    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return _read(columns, names, units, name)
 
 
 def as_events(design: EventTable | Regimen) -> EventTable:
@@ -160,9 +160,9 @@ def as_events(design: EventTable | Regimen) -> EventTable:
 
 
 def _read(
-    frame: pd.DataFrame, covariates: list[str], units: Mapping[str, str] | None, name: str
+    columns: dict[str, np.ndarray], covariates: list[str], units: Mapping[str, str] | None, name: str
 ) -> EventTable:
-    table = read_events(frame, covariates=covariates, units=units, name=name)
+    table = read_events(pd.DataFrame(columns), covariates=covariates, units=units, name=name)
     return replace(table, source="Regimen")
 
 
@@ -179,6 +179,7 @@ def _per_subject(name: str, value: Any, n: int) -> np.ndarray:
         return np.full(n, value)
     if array.shape != (n,):
         raise ValueError(
-            f"The covariate {name} has {array.size} values for {n} subject(s). Give one value, or one per subject."
+            f"The covariate {name} has {array.size} values for {n} subject(s). "
+            "Give one value, or one per subject."
         )
     return array

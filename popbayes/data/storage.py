@@ -64,7 +64,7 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, Any]:
 
 
 def to_frame(table: EventTable) -> pd.DataFrame:
-    """DataFrame with NONMEM's columns; OCC, CENS, LIMIT and LLOQ where the table has them, no DV in a design."""
+    """DataFrame with NONMEM's columns; OCC, CENS, LIMIT, LLOQ where the table has them, no DV in a design."""
     data: dict[str, np.ndarray] = {"ID": table.subjects[table.record_subject]}
     data |= {name: getattr(table, name.lower()).copy() for name in FRAME if name != "DV" or table.has_dv}
     data["CMT"] = _compartments(table.cmt)
@@ -88,7 +88,7 @@ def _values(array: xr.DataArray) -> np.ndarray:
 
 
 def _compartments(cmt: np.ndarray) -> np.ndarray:
-    """Whole numbers (0 the default) where all compartments are numbered, else text with ``.`` for the default."""
+    """Whole numbers (0 the default) where all compartments are numbered, else text with ``.`` for it."""
     unique, code = np.unique(cmt, return_inverse=True)
     if all(u == "" or u.lstrip("-").isdigit() for u in unique):
         return np.array([int(u or 0) for u in unique], dtype=np.int64)[code]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from popbayes.data.events import EventTable
 
 MAX_LEVELS = 5
+LEFT = "style='text-align:left'"
 
 
 def text(table: EventTable) -> str:
@@ -23,7 +24,7 @@ def text(table: EventTable) -> str:
 def html(table: EventTable) -> str:
     """A small HTML table."""
     cells = "".join(
-        f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:left'>{escape(value)}</td></tr>"
+        f"<tr><th {LEFT}>{escape(label)}</th><td {LEFT}>{escape(value)}</td></tr>"
         for label, value in _rows(table)
     )
     return f"<div><strong>{escape(_title(table))}</strong><table>{cells}</table></div>"
@@ -119,7 +120,8 @@ def _covariate(table: EventTable, name: str) -> str:
     varying = "; time-varying" if name in table.time_varying else ""
     if value.dtype.kind == "f":
         low, high = value.min(), value.max()
-        return f"{low:.6g} to {with_unit(high, table.units.get(name, ''))}{varying}"
+        span = "" if low == high else f"{low:.6g} to "
+        return f"{span}{with_unit(high, table.units.get(name, ''))}{varying}"
     pairs = {(s, v) for s, v in zip(table.record_subject.tolist(), value.tolist(), strict=True)}
     levels, count = np.unique([v for _, v in pairs], return_counts=True)
     shown = [f"{level} ({n})" for level, n in zip(levels[:MAX_LEVELS], count[:MAX_LEVELS], strict=True)]

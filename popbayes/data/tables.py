@@ -86,7 +86,7 @@ def _read_file(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise ValueError(
             f"{path} is not a regular comma-separated table: {error}. "
-            "Every line needs as many values as the header has names; put text that contains a comma in quotes."
+            "Every line needs as many values as the header has names; put text with a comma in quotes."
         ) from None
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -106,8 +106,9 @@ def _refuse_separator(names: list[str], path: Path) -> None:
     decimal = ", decimal=','" if sep == ";" else ""
     note = " (decimal=',' only if numbers are written 1,5)" if decimal else ""
     raise ValueError(
-        f"{path} is separated by {SEPARATORS[sep]}, not by commas: the header reads {names[0]!r}. Save it with commas, "
-        f"or read it first: read_events(pandas.read_csv({str(path)!r}, sep={pandas_sep!r}{decimal})){note}."
+        f"{path} is separated by {SEPARATORS[sep]}, not by commas: the header reads {names[0]!r}. Save it "
+        f"with commas, or read it first: read_events(pandas.read_csv({str(path)!r}, "
+        f"sep={pandas_sep!r}{decimal})){note}."
     )
 
 

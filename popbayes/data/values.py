@@ -103,7 +103,7 @@ def covariate(column: pd.Series, name: str, at: Places) -> np.ndarray:
         For a missing value, and for a column in which numbers and text are mixed.
     """
     text, missing = _text(column)
-    remedy = f"Fill it, for example table.groupby('ID')[{name!r}].ffill(), impute it, or leave {name} out of the covariates."
+    remedy = f"Fill it, for example table.groupby('ID')[{name!r}].ffill(), or leave it out of the covariates."
     refuse(missing, at, f"The covariate {name} must not be missing", remedy)
     if pd.api.types.is_numeric_dtype(column.dtype):
         value = column.to_numpy(dtype=np.float64)
