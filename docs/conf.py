@@ -1,6 +1,13 @@
 """Sphinx settings. Build: ``uv run --group docs sphinx-build -W docs docs/_build/html``."""
 
+import sys
 from importlib.metadata import version as version_of
+
+import popbayes
+
+# autodoc finds a thing by the name of its module: `popbayes.prior.LogNormal` is what users write
+for space in ("covariate", "pk", "prior", "residual", "variability"):
+    sys.modules[f"popbayes.{space}"] = getattr(popbayes, space)
 
 project = "popbayes"
 author = "The popbayes developers"
