@@ -27,7 +27,7 @@ from popbayes.infer.chains import (
     as_stats,
     rectangle,
 )
-from popbayes.infer.progress import ChainProgress
+from popbayes.infer.progress import ChainProgress, working
 from popbayes.infer.starts import Density, usable_starts
 
 BLOCK = 50
@@ -65,8 +65,9 @@ class AbstractJaxSampler(AbstractSampler):
         for package in ("jax", self.name):
             _require(package, self.name)
         _check_chain_method(task)
-        density = _density(task)
-        starts = usable_starts(task.starts, density, task.seed, task.chains, task.explain)
+        with working(f"{self.name}: compiling the log density", task.progress):
+            density = _density(task)
+            starts = usable_starts(task.starts, density, task.seed, task.chains, task.explain)
         with ChainProgress(self.name, task.chains, task.tune + task.draws, task.progress) as progress:
             chains = _Chains(task, progress)
             with _double_precision(), ThreadPoolExecutor(1) as worker:

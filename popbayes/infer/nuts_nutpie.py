@@ -15,7 +15,7 @@ from popbayes.infer.chains import (
     cut,
     rectangle,
 )
-from popbayes.infer.progress import ChainProgress
+from popbayes.infer.progress import ChainProgress, working
 from popbayes.infer.starts import usable_start, usable_starts
 
 STATS_HERE = {
@@ -44,7 +44,8 @@ class Nutpie(AbstractSampler):
         """Sample; Ctrl-C stops all chains and keeps what they have drawn."""
         import nutpie
 
-        compiled = _compile(task)
+        with working("nutpie: compiling the log density", task.progress):
+            compiled = _compile(task)
         with ChainProgress("nutpie", task.chains, task.tune + task.draws, task.progress) as progress:
             background = nutpie.sample(
                 compiled,

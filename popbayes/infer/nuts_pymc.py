@@ -11,7 +11,7 @@ import pymc as pm
 from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
 
 from popbayes.infer.chains import NOTHING_TO_KEEP, AbstractSampler, Arrays, Draws, Task, as_stats
-from popbayes.infer.progress import ChainProgress
+from popbayes.infer.progress import ChainProgress, working
 from popbayes.infer.starts import Density, usable_starts
 
 FIRST_WEIGHT = 10
@@ -29,8 +29,9 @@ class PyMC(AbstractSampler):
 
     def run(self, task: Task) -> Draws:
         """Sample; Ctrl-C keeps the draws of the chains that have left warm-up."""
-        with task.graph, ChainProgress(self.name, task.chains, task.tune + task.draws, task.progress) as bar:
+        with task.graph, working("pymc: compiling the log density", task.progress):
             step, points = _step(task)
+        with task.graph, ChainProgress(self.name, task.chains, task.tune + task.draws, task.progress) as bar:
             try:
                 tree = _sample(task, step, points, _reporter(bar, task.tune + task.draws, task.cores == 1))
             except ValueError as error:
@@ -49,7 +50,9 @@ def _step(task: Task) -> tuple[Any, list[dict[str, np.ndarray]]]:
     size = task.starts.centre.size
     seed = np.random.SeedSequence(task.seed).generate_state(1)[0]
     step = pm.NUTS(
-        potential=QuadPotentialDiagAdapt(size, starts.mean(axis=0), np.ones(size), FIRST_WEIGHT, rng=int(seed)),
+        potential=QuadPotentialDiagAdapt(
+            size, starts.mean(axis=0), np.ones(size), FIRST_WEIGHT, rng=int(seed)
+        ),
         model=task.graph,
         rng=int(seed),
         initial_point=points[0],
@@ -104,6 +107,7 @@ def _reporter(progress: ChainProgress, total: int, in_turn: bool) -> Callable[..
 
     Without several processes PyMC takes Ctrl-C for the end of one chain and goes on with the next.
     """
+
     def report(trace: Any, draw: Any) -> None:
         stats, before = draw.stats[0], progress.states[draw.chain]
         earlier = progress.states[: draw.chain] if in_turn else []

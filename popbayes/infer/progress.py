@@ -1,17 +1,38 @@
 """How far the chains are: bars in a terminal, a table in a notebook, a line now and then in a log."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_TABLES = 0.5
+
+
+@contextmanager
+def working(text: str, show: bool) -> Iterator[None]:
+    """Say what is being done while no chain runs yet."""
+    console = Console(stderr=True)
+    if not show or console.is_jupyter:
+        yield
+    elif console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        console.print(text, highlight=False)
+        yield
 
 
 @dataclass
@@ -96,7 +117,9 @@ class ChainProgress:
     def _line(self, seconds: float) -> str:
         done, everything = sum(state.done for state in self.states), self._total * len(self.states)
         divergences = sum(state.divergences for state in self.states)
-        return f"{self._sampler}: {done} of {everything} iterations, {divergences} divergences, {seconds:.0f} s"
+        return (
+            f"{self._sampler}: {done} of {everything} iterations, {divergences} divergences, {seconds:.0f} s"
+        )
 
     def _html(self) -> str:
         head = "".join(f"<th>{name}</th>" for name in ("chain", "", "iterations", *_COLUMNS))

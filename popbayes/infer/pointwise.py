@@ -1,0 +1,142 @@
+"""Values per observation from a DataTree alone: predictions and log densities, a chunk of draws at a time."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import xarray as xr
+
+from popbayes import dims
+from popbayes.engine.solve import evaluate
+from popbayes.infer.tree import Study, study_of
+
+CHUNK = 2**20
+"""Values (draws x observations) computed at a time: 8 MiB."""
+
+Draws = Mapping[str, np.ndarray]
+"""Posterior variables with one leading axis for the draws; scalars as (n_draw, 1)."""
+Pointwise = Callable[[Study, Draws], np.ndarray]
+"""From draws to one value for each draw and observation, (n_draw, n_obs)."""
+
+
+def ipred(dt: xr.DataTree) -> xr.DataArray:
+    """Individual predictions of every draw: each subject with its own random effects; (chain, draw, obs)."""
+    return of_every_draw(dt, individual_predictions)
+
+
+def pred(dt: xr.DataTree) -> xr.DataArray:
+    """Population predictions of every draw: random effects at zero, own covariates; (chain, draw, obs)."""
+    return of_every_draw(dt, population_predictions)
+
+
+def log_likelihood(dt: xr.DataTree) -> xr.DataArray:
+    """Log density of every observation given each draw, own random effects included; (chain, draw, obs)."""
+    return of_every_draw(dt, log_density)
+
+
+def add_log_likelihood(dt: xr.DataTree) -> xr.DataTree:
+    """The same DataTree with the group `log_likelihood`, which `popbayes.loo` then need not compute again.
+
+    Parameters
+    ----------
+    dt : DataTree
+        As made by `popbayes.fit`.
+
+    Returns
+    -------
+    DataTree
+        A new one, with ``dt["log_likelihood"]["dv"]`` (chain, draw, obs), given the random effects.
+    """
+    out = dt.copy()
+    out[dims.LOG_LIKELIHOOD] = xr.DataTree(log_likelihood(dt).to_dataset(name=dims.DV))
+    return out
+
+
+def of_every_draw(dt: xr.DataTree, function: Pointwise) -> xr.DataArray:
+    """One value for each draw and observation, computed in chunks and kept; (chain, draw, obs)."""
+    posterior = dt[dims.POSTERIOR].to_dataset()
+    parts = [part for _, part in in_chunks(dt, function)]
+    shape = (posterior.sizes[dims.CHAIN], posterior.sizes[dims.DRAW], parts[0].shape[-1])
+    return xr.DataArray(
+        np.concatenate(parts).reshape(shape),
+        dims=(dims.CHAIN, dims.DRAW, dims.OBS),
+        coords={
+            dims.CHAIN: posterior[dims.CHAIN],
+            dims.DRAW: posterior[dims.DRAW],
+            dims.OBS: np.arange(shape[-1]),
+        },
+    )
+
+
+def mean_of_draws(dt: xr.DataTree, function: Pointwise) -> np.ndarray:
+    """Posterior mean of a value of every observation, (n_obs,), without keeping those of the draws."""
+    total, count = np.float64(0.0), 0
+    for _, part in in_chunks(dt, function):
+        total, count = total + part.sum(axis=0), count + len(part)
+    return np.asarray(total / count)
+
+
+def in_chunks(dt: xr.DataTree, function: Pointwise) -> Iterator[tuple[slice, np.ndarray]]:
+    """Values of `function` for one run of draws after the other, chains in turn.
+
+    Yields
+    ------
+    slice, (n_draw, n_obs)
+        Which draws (chains laid end to end), and their values.
+    """
+    study, draws = study_of(dt), flat_draws(dt[dims.POSTERIOR].to_dataset())
+    count = len(next(iter(draws.values())))
+    for rows in chunks(count, study.design.n_obs):
+        yield rows, function(study, {name: values[rows] for name, values in draws.items()})
+
+
+def chunks(n_draw: int, n_obs: int) -> Iterator[slice]:
+    """Runs of draws such that no array of draws x observations is larger than `CHUNK`."""
+    size = max(1, CHUNK // max(1, n_obs))
+    for start in range(0, n_draw, size):
+        yield slice(start, min(start + size, n_draw))
+
+
+def flat_draws(posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """Posterior variables with chains laid end to end: (n_draw, ...), scalars as (n_draw, 1)."""
+    flat = {}
+    for name, variable in posterior.data_vars.items():
+        values = variable.transpose(dims.CHAIN, dims.DRAW, ...).to_numpy()
+        flat[str(name)] = values.reshape(values.shape[0] * values.shape[1], *(values.shape[2:] or (1,)))
+    return flat
+
+
+def individual_predictions(study: Study, draws: Draws) -> np.ndarray:
+    """Predictions with the subjects' own parameters, (n_draw, n_obs)."""
+    return evaluate(study.model.structural, study.design, individual_theta(study, draws))
+
+
+def population_predictions(study: Study, draws: Draws) -> np.ndarray:
+    """Predictions with random effects at zero, (n_draw, n_obs)."""
+    theta = study.model.individual_parameters(draws, None, study.design, np)
+    return evaluate(study.model.structural, study.design, theta)
+
+
+def log_density(study: Study, draws: Draws) -> np.ndarray:
+    """Log density of the observations given the subjects' own parameters, (n_draw, n_obs)."""
+    prediction = individual_predictions(study, draws)
+    return study.model.residual.logp(study.events.obs_dv, prediction, sigmas(study, draws))
+
+
+def individual_theta(study: Study, draws: Draws) -> dict[str, np.ndarray]:
+    """Parameters of every segment of every subject, (n_draw, n_segment), as the sampler saw them."""
+    design, names = study.design, study.model.structural.parameters
+    if not all(name in draws for name in names):
+        return study.model.individual_parameters(draws, draws.get(dims.ETA), design, np)
+    per_segment = (1, design.n_segment)
+    return {
+        name: values if values.shape[-1] in per_segment else values[..., design.segment_subject]
+        for name, values in ((name, draws[name]) for name in names)
+    }
+
+
+def sigmas(study: Study, draws: Draws) -> dict[str, np.ndarray]:
+    """Residual parameters, (n_draw, 1) or a constant."""
+    return {
+        name: draws[name] if name in draws else prior.quantile(0.5)
+        for name, prior in study.model.residual.sigmas.items()
+    }
