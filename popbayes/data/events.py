@@ -245,7 +245,7 @@ def read_events(
     and nothing are missing values.
 
     Without EVID a record with an AMT is a dose and any other a sample (an other event, where MDV is 1);
-    without MDV every record of EVID 0 is an observation. Without a DV column the table is a design, to simulate from.
+    without MDV every record of EVID 0 is an observation. Without a DV column the table is a design.
 
     Parameters
     ----------
