@@ -1,0 +1,1 @@
+"""Declarations in, compiled and differentiable solutions out (numpy, numba, pytensor)."""

@@ -1,0 +1,159 @@
+"""Scalar PyTensor expressions -> the source text of one straight-line numba function.
+
+A structural model writes its formulas once, as 0-d PyTensor expressions; PyTensor differentiates
+them; this module prints the graph as Python assignments, every shared subexpression once. The text
+is at the same time what numba compiles and what identifies the compiled code on disk, so a changed
+formula can never meet an old entry. Scalar operations outside the table (`gammaln`, `erf`, ...) are
+lowered by PyTensor's own numba dispatch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytensor.scalar as ps
+import pytensor.scalar.math as psm
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.graph.traversal import toposort
+from pytensor.tensor.basic import ScalarFromTensor, TensorFromScalar
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+
+
+def _infix(symbol: str) -> Callable[..., str]:
+    return lambda *args: f" {symbol} ".join(args)
+
+
+def _call(name: str) -> Callable[..., str]:
+    return lambda *args: f"{name}({', '.join(args)})"
+
+
+TEMPLATES: dict[type, Callable[..., str]] = {
+    ps.Add: _infix("+"),
+    ps.Mul: _infix("*"),
+    ps.Sub: _infix("-"),
+    ps.TrueDiv: _infix("/"),
+    ps.Neg: lambda x: f"-{x}",
+    ps.Sqr: lambda x: f"{x} * {x}",
+    ps.Sqrt: _call("math.sqrt"),
+    ps.Exp: _call("math.exp"),
+    ps.Expm1: _call("math.expm1"),
+    ps.Log: _call("log"),
+    ps.Log1p: _call("log1p"),
+    ps.Cos: _call("math.cos"),
+    ps.Sin: _call("math.sin"),
+    ps.Tanh: _call("math.tanh"),
+    ps.Abs: _call("abs"),
+    ps.Pow: lambda x, y: f"power({x}, {y})",
+    ps.Reciprocal: lambda x: f"1.0 / {x}",
+    ps.Switch: lambda c, x, y: f"({x} if {c} else {y})",
+    ps.GT: _infix(">"),
+    ps.GE: _infix(">="),
+    ps.LT: _infix("<"),
+    ps.LE: _infix("<="),
+    ps.EQ: _infix("=="),
+    ps.NEQ: _infix("!="),
+    ps.ScalarMaximum: lambda x, y: f"({x} if {x} >= {y} else {y})",
+    ps.ScalarMinimum: lambda x, y: f"({x} if {x} <= {y} else {y})",
+    ps.Sign: lambda x: f"(1.0 if {x} > 0.0 else (-1.0 if {x} < 0.0 else 0.0))",
+    ps.Second: lambda _, y: y,
+    ps.Identity: lambda x: x,
+    ps.Cast: lambda x: x,
+    psm.Sigmoid: lambda x: f"1.0 / (1.0 + math.exp(-{x}))",
+}
+"""How a scalar operation is printed. All arguments are names or literals, never compound."""
+
+
+@dataclass
+class Body:
+    """Assignments of one function: `lines` in order, and the objects that they name in `env`."""
+
+    lines: list[str]
+    results: list[str]
+    env: dict[str, Any] = field(default_factory=dict)
+
+
+def _is_passthrough(op: object) -> bool:
+    return isinstance(op, DimShuffle | ScalarFromTensor | TensorFromScalar)
+
+
+def _literal(constant: Constant) -> str:
+    value = constant.data
+    if getattr(value, "ndim", 0) or getattr(value, "size", 1) != 1:
+        raise TypeError(
+            f"A formula of a structural model must be made of scalars; it holds an array of shape {value.shape}."
+        )
+    number = float(value)
+    text = repr(number)
+    # inf and nan have no literal in Python; numba knows math.inf and math.nan
+    return f"math.{text}" if text in ("inf", "nan") else ("(-math.inf)" if text == "-inf" else f"({text})")
+
+
+def _lower_foreign(op: ps.ScalarOp, node: Apply, position: int, env: dict[str, Any]) -> Callable[..., str]:
+    """Use PyTensor's own numba lowering for an operation that has no template."""
+    from pytensor.link.numba.dispatch.basic import numba_funcify
+
+    inputs = [ps.float64() for _ in node.inputs]
+    scalar_node = op.make_node(*inputs)
+    name = f"foreign_{position}"
+    env[name] = numba_funcify(op, node=scalar_node)
+    return _call(name)
+
+
+def _scalar_op(node: Apply) -> ps.ScalarOp:
+    op = node.op
+    if isinstance(op, Elemwise):
+        return op.scalar_op
+    if isinstance(op, ps.ScalarOp):
+        return op
+    raise TypeError(
+        f"A formula of a structural model must be scalar arithmetic; {op} works on arrays. "
+        "Write it with +, -, *, /, ** and functions like pt.exp on the scalar states and parameters."
+    )
+
+
+def simplify(outputs: Sequence[Variable]) -> list[Variable]:
+    """Merge equal subexpressions and remove what differentiation leaves behind."""
+    # cloned, so that the declaration's own expressions stay as they were written
+    return list(rewrite_graph(list(outputs), include=("merge", "canonicalize"), clone=True))
+
+
+def assignments(inputs: dict[Variable, str], outputs: Sequence[Variable], prefix: str = "v") -> Body:
+    """Print `outputs` as straight-line code in terms of the names given to `inputs`.
+
+    Parameters
+    ----------
+    inputs
+        Variable -> the Python expression (a name) it is read from.
+    outputs
+        0-d expressions of the inputs.
+    prefix
+        Start of the names of intermediate results.
+
+    Returns
+    -------
+    Body
+        One assignment for each operation, and the names of the outputs.
+    """
+    names: dict[Variable, str] = dict(inputs)
+    body = Body([], [])
+    for position, node in enumerate(toposort(outputs, blockers=list(inputs))):
+        args = [names[v] if v in names else _literal_or_fail(v) for v in node.inputs]
+        (out,) = node.outputs
+        if _is_passthrough(node.op):
+            names[out] = args[0]
+            continue
+        op = _scalar_op(node)
+        template = TEMPLATES.get(type(op)) or _lower_foreign(op, node, position, body.env)
+        names[out] = f"{prefix}{position}"
+        body.lines.append(f"{names[out]} = {template(*args)}")
+    body.results = [names[o] if o in names else _literal_or_fail(o) for o in outputs]
+    return body
+
+
+def _literal_or_fail(variable: Variable) -> str:
+    if isinstance(variable, Constant):
+        return _literal(variable)
+    raise ValueError(
+        f"The formula uses {variable.name or variable!r}, which is neither a state nor a parameter of the model."
+    )

@@ -1,0 +1,240 @@
+"""The PyTensor Op that predicts every observation of a design, and its gradient.
+
+Both Ops are thin: they copy the parameters into one matrix and call the kernels of `linear.py`. The
+numba linker (nutpie) compiles the call into the log density; PyMC's own sampler uses `perform`; JAX
+samplers reach the same machine code through a callback (`jax_callback.py`).
+
+The schedule enters as shared variables, not as constants: a second data set meets the compiled code of
+the first.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.gradient import DisconnectedType, disconnected_type
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.op import Op
+from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
+
+from popbayes.data.design import Design
+from popbayes.engine.declaration import LinearDeclaration, used_channels
+from popbayes.engine.linear import LinearKernels, linear_kernels
+from popbayes.engine.modal import N_STREAM
+from popbayes.engine.schedule import Features, Schedule, Way
+from popbayes.engine.specialise import Kernel, compile_source
+
+SCHEDULE = "n_obs, ptr, ri, rt, si, sf, sptr"
+N_SCHEDULE = 7
+KEPT = "coefs, kept, streams, log"
+
+
+def _theta_lines(names: Sequence[str]) -> list[str]:
+    return [
+        f"theta = np.empty((p_{names[0]}.shape[0], {len(names)}))",
+        "for k in range(theta.shape[0]):",
+        *(f"    theta[k, {i}] = p_{name}[k]" for i, name in enumerate(names)),
+    ]
+
+
+def _predict_kernel(kernels: LinearKernels) -> Kernel:
+    """``predict(p_..., schedule)`` -> predictions and what the gradient needs."""
+    names, layout = kernels.parameters, kernels.layout
+    modes, rows = layout.n_modes, len(layout.rows)
+    lines = [
+        *_theta_lines(names),
+        "pred = np.empty(n_obs[()])",
+        f"coefs = np.empty((theta.shape[0], {layout.size}))",
+        f"kept = np.empty((rt.shape[0], {modes * rows + modes}))",
+        f"streams = np.empty((si.shape[0], {N_STREAM}))",
+        "log = np.empty((si.shape[0], 2), dtype=np.int64)",
+        f"forward(theta, ptr, ri, rt, si, sf, sptr, pred, {KEPT})",
+        f"return pred, {KEPT}",
+    ]
+    arguments = ", ".join(f"p_{n}" for n in names)
+    source = f"def predict({arguments}, {SCHEDULE}):\n    " + "\n    ".join(lines) + "\n"
+    return compile_source(source, "predict", {"forward": kernels.forward}, entry=True)
+
+
+def _pull_kernel(kernels: LinearKernels) -> Kernel:
+    """``pull_predict(p_..., schedule, gpred, kept)`` -> derivatives by each parameter vector."""
+    names = kernels.parameters
+    lines = [
+        *_theta_lines(names),
+        "gtheta = np.zeros(theta.shape)",
+        f"pull(theta, ptr, ri, rt, si, sf, sptr, gpred, {KEPT}, gtheta)",
+        *(f"g_{n} = gtheta[:, {i}].copy()" for i, n in enumerate(names)),
+        "return " + ", ".join(f"g_{n}" for n in names) + ("," if len(names) == 1 else ""),
+    ]
+    arguments = ", ".join(f"p_{n}" for n in names)
+    source = f"def pull_predict({arguments}, {SCHEDULE}, gpred, {KEPT}):\n    " + "\n    ".join(lines) + "\n"
+    return compile_source(source, "pull_predict", {"pull": kernels.pull}, entry=True)
+
+
+class _StructuralOp(Op):
+    """What both Ops share: they are equal if they solve the same model in the same way."""
+
+    __props__ = ("structural", "outputs", "channels", "features")
+
+    def __init__(
+        self,
+        structural: LinearDeclaration,
+        outputs: tuple[str, ...],
+        channels: tuple[str, ...],
+        features: Features,
+    ):
+        self.structural = structural
+        self.outputs = outputs
+        self.channels = channels
+        self.features = features
+
+    @property
+    def kernels(self) -> LinearKernels:
+        """Compiled functions of the model."""
+        return linear_kernels(self.structural, self.outputs, self.channels, self.features)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameter vectors among the inputs."""
+        return len(self.structural.parameters)
+
+
+class Predict(_StructuralOp):
+    """Predictions of all observations from one vector (n_segment,) for each parameter.
+
+    The first output is the prediction (n_obs,); the others are kept for the gradient.
+    """
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Inputs: the parameters in the model's order, then the arrays of a schedule."""
+        variables = [pt.as_tensor_variable(x) for x in inputs]
+        for v in variables[: self.n_parameters]:
+            if v.type.ndim != 1 or v.type.dtype != "float64":
+                raise TypeError(f"A parameter must be a float64 vector over segments; got {v.type} for {v}.")
+        outputs = [pt.vector("pred", dtype="float64"), *(pt.matrix(dtype="float64") for _ in range(3))]
+        if "jax" in sys.modules:
+            from popbayes.engine import jax_callback  # noqa: F401  (registers the callback)
+        return Apply(self, variables, [*outputs, pt.matrix(dtype="int64")])
+
+    def perform(self, node: Apply, inputs: Sequence[np.ndarray], output_storage: Any) -> None:
+        """Evaluate with the compiled kernels."""
+        for cell, value in zip(output_storage, run_predict(self, *inputs), strict=True):
+            cell[0] = value
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
+        """Shapes without evaluating: only the prediction's is ever asked for."""
+        layout = self.kernels.layout
+        n = self.n_parameters
+        n_record, n_stream = shapes[n + 3][0], shapes[n + 4][0]
+        return [
+            (node.inputs[n],),
+            (shapes[0][0], layout.size),
+            (n_record, layout.n_modes * (len(layout.rows) + 1)),
+            (n_stream, N_STREAM),
+            (n_stream, 2),
+        ]
+
+    def pullback(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
+    ) -> list[Variable]:
+        """Cotangents of the parameters; the schedule is data."""
+        if isinstance(cotangents[0].type, DisconnectedType):
+            return [disconnected_type() for _ in inputs]
+        op = PullPredict(self.structural, self.outputs, self.channels, self.features)
+        pulled = op(*inputs, cotangents[0], *outputs[1:], return_list=True)
+        return [*pulled, *(disconnected_type() for _ in inputs[self.n_parameters :])]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Only the prediction depends on the parameters in the sense of a gradient."""
+        n = self.n_parameters
+        return [[i < n and j == 0 for j in range(len(node.outputs))] for i in range(len(node.inputs))]
+
+
+class PullPredict(_StructuralOp):
+    """Gradient of `Predict`: derivatives by each parameter vector."""
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Inputs: those of `Predict`, the predictions' cotangent, and `Predict`'s further outputs."""
+        variables = [pt.as_tensor_variable(x) for x in inputs]
+        outputs = [pt.vector(f"g_{name}", dtype="float64") for name in self.structural.parameters]
+        return Apply(self, variables, outputs)
+
+    def perform(self, node: Apply, inputs: Sequence[np.ndarray], output_storage: Any) -> None:
+        """Evaluate with the compiled kernels."""
+        for cell, value in zip(output_storage, run_pull(self, *inputs), strict=True):
+            cell[0] = value
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
+        """One value for each segment."""
+        return [tuple(shapes[0]) for _ in node.outputs]
+
+
+def run_predict(op: _StructuralOp, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Call the forward kernel on numpy arrays."""
+    return _predict_kernel(op.kernels)(*map(np.ascontiguousarray, inputs[:-N_SCHEDULE]), *inputs[-N_SCHEDULE:])
+
+
+def run_pull(op: _StructuralOp, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Call the adjoint kernel on numpy arrays."""
+    return _pull_kernel(op.kernels)(*inputs)
+
+
+@register_funcify_and_cache_key(Predict)
+def _funcify_predict(op: Predict, node: Apply, **kwargs: Any) -> tuple[Any, str]:
+    kernel = _predict_kernel(op.kernels)
+    return kernel.function, kernel.key
+
+
+@register_funcify_and_cache_key(PullPredict)
+def _funcify_pull(op: PullPredict, node: Apply, **kwargs: Any) -> tuple[Any, str]:
+    kernel = _pull_kernel(op.kernels)
+    return kernel.function, kernel.key
+
+
+def route(structural: LinearDeclaration, design: Design) -> tuple[tuple[str, ...], Schedule]:
+    """Channels that the doses of `design` use, and its events laid out for them."""
+    labels = [str(c) for c in np.unique(design.cmt[design.is_dose])]
+    channels = used_channels(structural, labels)
+    ways = {
+        label: [
+            Way(channels.index(name), structural.channels[name].zero_order) for name in structural.ways_in(label)
+        ]
+        for label in labels
+    }
+    return channels, Schedule.of(design, ways)
+
+
+def predict(
+    structural: LinearDeclaration,
+    design: Design,
+    theta: Mapping[str, Variable],
+    output: str | None = None,
+) -> Variable:
+    """Prediction of every observation, as a differentiable PyTensor vector.
+
+    Parameters
+    ----------
+    structural
+        The model's declaration.
+    design
+        Records and segments.
+    theta
+        Parameter -> vector (n_segment,).
+    output
+        What is observed; None: the model's first output.
+
+    Returns
+    -------
+    (n_obs,) vector
+    """
+    channels, schedule = route(structural, design)
+    op = Predict(structural, (output or structural.outputs[0],), channels, schedule.features)
+    shared = [
+        pytensor.shared(np.asarray(a), name=f"schedule_{name.strip()}")
+        for name, a in zip(SCHEDULE.split(","), (np.int64(schedule.n_obs), *schedule.arrays), strict=True)
+    ]
+    vectors = [theta[name] for name in structural.parameters]
+    return op(*vectors, *shared, return_list=True)[0]

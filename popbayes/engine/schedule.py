@@ -1,0 +1,161 @@
+"""A design and the ways in of a model -> the events of every subject as flat arrays for the kernels.
+
+A *stream* is what one dosing record does to one channel: a dose or an infusion, with its additional
+doses and steady state. A kernel meets a record's streams after the record's reset and before its
+observation.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from popbayes.data.design import Design
+
+# Columns of `Schedule.records`.
+R_SEGMENT, R_RESET, R_OBS, R_OUTPUT, R_FIRST, R_STREAMS = 0, 1, 2, 3, 4, 5
+# Columns of `Schedule.streams` (integers) and `Schedule.amounts` (floats).
+S_CHANNEL, S_DOSES, S_STEADY, S_KIND = 0, 1, 2, 3
+F_AMT, F_RATE, F_II = 0, 1, 2
+# Kinds of stream: a bolus, an infusion whose rate is in the record, is a parameter, whose duration is a
+# parameter, and a constant infusion at steady state that ends at its record.
+BOLUS, GIVEN_RATE, MODEL_RATE, MODEL_DURATION, CONSTANT = 0, 1, 2, 3, 4
+
+EVID_RESET, EVID_RESET_DOSE = 3, 4
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a channel takes a record: its number and whether it turns a bolus into an infusion."""
+
+    channel: int
+    zero_order: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """Kinds of event in a schedule; kernels leave out what does not occur.
+
+    Attributes
+    ----------
+    streams
+        Anything but single boluses: additional doses, infusions, steady states.
+    infusions
+        Infusions, given or modelled.
+    steady
+        Steady states.
+    changes
+        Parameters that change within a subject.
+    """
+
+    streams: bool = True
+    infusions: bool = True
+    steady: bool = True
+    changes: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Events of all subjects.
+
+    Attributes
+    ----------
+    subjects : (n_subject + 1,) int
+        First record of each subject.
+    records : (n_record, 6) int
+        Segment, reset, observation (-1: none), output, first stream, number of streams.
+    times : (n_record,)
+    streams : (n_stream, 4) int
+        Channel, number of doses, steady state, kind.
+    amounts : (n_stream, 3)
+        AMT, RATE, II.
+    first_stream : (n_subject + 1,) int
+        First stream of each subject.
+    n_obs, n_segment : int
+    """
+
+    subjects: np.ndarray
+    records: np.ndarray
+    times: np.ndarray
+    streams: np.ndarray
+    amounts: np.ndarray
+    first_stream: np.ndarray
+    n_obs: int
+    n_segment: int
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays, in the order in which kernels take them."""
+        return (self.subjects, self.records, self.times, self.streams, self.amounts, self.first_stream)
+
+    @property
+    def features(self) -> Features:
+        """What a kernel must know to walk these events."""
+        kind = self.streams[:, S_KIND]
+        infusions = bool(np.isin(kind, (GIVEN_RATE, MODEL_RATE, MODEL_DURATION)).any())
+        steady = bool((self.streams[:, S_STEADY] > 0).any())
+        repeated = bool((self.streams[:, S_DOSES] > 1).any())
+        changes = self.n_segment > len(self.subjects) - 1
+        return Features(infusions or steady or repeated, infusions, steady, changes)
+
+    @classmethod
+    def of(
+        cls, design: Design, ways: Mapping[str, Sequence[Way]], outputs: Mapping[int, int] | None = None
+    ) -> "Schedule":
+        """Lay out the events of `design`.
+
+        Parameters
+        ----------
+        design
+            Records in time order.
+        ways
+            CMT label of a dosing record -> the channels that take it.
+        outputs
+            DVID -> number of the output that it observes (None: all observe output 0).
+        """
+        record = np.flatnonzero(design.is_dose)
+        labels, inverse = np.unique(design.cmt[record], return_inverse=True)
+        numbers = [len(ways[str(label)]) for label in labels]
+        repeat = np.array(numbers, dtype=np.int64)[inverse]
+        source = np.repeat(record, repeat)
+        way = [w for which in inverse for w in ways[str(labels[which])]]
+        streams, amounts = _streams(design, source, way)
+        counts = np.zeros(design.n_record, dtype=np.int64)
+        counts[record] = repeat
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        output = np.zeros(design.n_record, dtype=np.int64)
+        if outputs is not None:
+            output = np.array([outputs.get(int(d), 0) for d in design.dvid], dtype=np.int64)
+        resets = np.isin(design.evid, (EVID_RESET, EVID_RESET_DOSE)) | (design.is_dose & (design.ss == 1))
+        records = np.stack(
+            [design.record_segment, resets, design.record_obs, output, starts[:-1], counts], axis=1
+        ).astype(np.int64)
+        return cls(
+            # copies: the table's arrays are read-only, which numba would take for another type
+            subjects=np.array(design.subject_start),
+            records=np.ascontiguousarray(records),
+            times=np.array(design.time),
+            streams=streams,
+            amounts=amounts,
+            first_stream=starts[design.subject_start].astype(np.int64),
+            n_obs=design.n_obs,
+            n_segment=design.n_segment,
+        )
+
+
+def _streams(design: Design, source: np.ndarray, way: Sequence[Way]) -> tuple[np.ndarray, np.ndarray]:
+    """Integer and float columns of the streams of dosing records `source`."""
+    channel = np.array([w.channel for w in way], dtype=np.int64)
+    zero_order = np.array([w.zero_order for w in way], dtype=bool)
+    rate = design.rate[source]
+    amt = design.amt[source]
+    ss = design.ss[source]
+    kind = np.select(
+        [(ss > 0) & (amt == 0) & (rate != 0), rate > 0, rate == -1, (rate == -2) | zero_order],
+        [CONSTANT, GIVEN_RATE, MODEL_RATE, MODEL_DURATION],
+        BOLUS,
+    )
+    doses = design.addl[source] + 1
+    streams = np.stack([channel, doses, ss, kind], axis=1).astype(np.int64).reshape(-1, 4)
+    amounts = np.stack([amt, rate, design.ii[source]], axis=1).astype(float).reshape(-1, 3)
+    return np.ascontiguousarray(streams), np.ascontiguousarray(amounts)

@@ -1,0 +1,136 @@
+"""Deterministic solutions: a structural model on a design, for one or many parameter sets."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from popbayes import dims
+from popbayes.data.design import Design
+from popbayes.data.regimen import as_events
+from popbayes.engine.declaration import LinearDeclaration
+from popbayes.engine.linear import linear_kernels
+from popbayes.engine.op import route
+
+
+def evaluate(
+    structural: LinearDeclaration,
+    design: Design,
+    theta: Mapping[str, np.ndarray],
+    output: str | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Predictions for a batch of parameter sets.
+
+    Parameters
+    ----------
+    structural
+        The model's declaration.
+    design
+        Records and segments.
+    theta
+        Parameter -> (..., n_segment) or anything that broadcasts to it.
+    output
+        What is observed; None: the model's first output.
+    threads
+        Number of threads over the batch; None: one for each processor.
+
+    Returns
+    -------
+    (..., n_obs)
+    """
+    channels, schedule = route(structural, design)
+    kernels = linear_kernels(structural, (output or structural.outputs[0],), channels, schedule.features)
+    vectors = [np.asarray(theta[name], dtype=float) for name in structural.parameters]
+    shape = np.broadcast_shapes(*(v.shape for v in vectors), (design.n_segment,))
+    thetas = np.stack([np.broadcast_to(v, shape) for v in vectors], axis=-1)
+    thetas = np.ascontiguousarray(thetas.reshape(-1, design.n_segment, len(vectors)))
+    preds = np.empty((len(thetas), design.n_obs))
+    workers = max(1, min(threads or os.cpu_count() or 1, len(thetas)))
+    pieces = zip(np.array_split(thetas, workers), np.array_split(preds, workers), strict=True)
+    if workers == 1:
+        kernels.evaluate(thetas, *schedule.arrays, preds)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            # list(): wait for all, and raise what any of them raised
+            list(pool.map(lambda piece: kernels.evaluate(piece[0], *schedule.arrays, piece[1]), pieces))
+    return preds.reshape(*shape[:-1], design.n_obs)
+
+
+def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataFrame) -> xr.Dataset:
+    """Evaluate a structural model at every observation record, with no population layer.
+
+    Parameters
+    ----------
+    structural
+        A structural model, such as ``pk.OneCompartment()``.
+    data
+        An `EventTable` or a `Regimen`.
+    parameters
+        Name -> number, the same for all subjects; or a DataFrame with one column for each parameter,
+        indexed by subject.
+
+    Returns
+    -------
+    xarray.Dataset
+        One variable for each output of the model, over `obs`, with coordinates `subject` and `time`.
+
+    Raises
+    ------
+    ValueError
+        A parameter is missing or unknown, not finite, a subject has no row, or the model cannot take a
+        dosing record.
+
+    Examples
+    --------
+    >>> import popbayes as pb
+    >>> regimen = pb.Regimen().dose(100).sample([0, 1, 2])
+    >>> float(pb.solve(pb.pk.OneCompartment(), regimen, {"CL": 1.0, "V": 10.0})["conc"][0])
+    10.0
+    """
+    events = as_events(data)
+    structural.check_events(events)
+    design = Design.of(events)
+    theta = _theta(structural, events.subjects, parameters)
+    out = xr.Dataset(
+        {name: (dims.OBS, evaluate(structural, design, theta, name)) for name in structural.outputs},
+        coords={
+            dims.SUBJECT: (dims.OBS, events.subjects[events.obs_subject]),
+            "time": (dims.OBS, events.obs_time),
+        },
+    )
+    for what, column in (("time", "TIME"), *((name, "DV") for name in structural.outputs)):
+        if column in events.units:
+            out[what].attrs["units"] = events.units[column]
+    return out
+
+
+def _theta(
+    structural: LinearDeclaration, subjects: np.ndarray, parameters: Mapping[str, float] | pd.DataFrame
+) -> dict[str, np.ndarray]:
+    """Parameter -> (n_subject,), checked."""
+    names = structural.parameters
+    given = list(parameters)
+    wrong = [n for n in given if n not in names]
+    missing = [n for n in names if n not in given]
+    if wrong or missing:
+        raise ValueError(
+            f"{type(structural).__name__} has the parameters {', '.join(names)}."
+            + (f" Missing: {', '.join(missing)}." if missing else "")
+            + (f" Unknown: {', '.join(map(str, wrong))}." if wrong else "")
+        )
+    if isinstance(parameters, pd.DataFrame):
+        absent = [s for s in subjects if s not in parameters.index]
+        if absent:
+            raise ValueError(f"`parameters` has no row for subject(s) {', '.join(map(str, absent[:10]))}.")
+        parameters = {n: parameters.loc[subjects, n].to_numpy(dtype=float) for n in names}
+    theta = {n: np.broadcast_to(np.asarray(parameters[n], dtype=float), (len(subjects),)) for n in names}
+    for name, values in theta.items():
+        if not np.isfinite(values).all():
+            i = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ValueError(f"Parameter {name} of subject {subjects[i]} is {values[i]}; give a finite number.")
+    return theta

@@ -1,0 +1,121 @@
+"""Kernel templates + the constants of one model -> compiled numba functions, cached on disk.
+
+A template is an ordinary Python function that reads module-level names (the number of modes, the
+model's formulas). `specialise` binds those names and compiles. The key under which numba's cache
+keeps the machine code is a hash of everything that decides it: the template's text, the text of all
+functions bound to it and the versions of popbayes' kernels, numba, and the compiler flags.
+"""
+
+import inspect
+import math
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from pytensor.link.numba.cache import compile_numba_function_src
+
+# No reassociation: sums keep the order in which they are written, so that the same input gives the
+# same bits whatever surrounds the kernel, and compensated formulas stay compensated.
+FLAGS: dict[str, Any] = {
+    "fastmath": {"contract", "nsz", "arcp"},
+    "error_model": "numpy",
+    "nogil": True,
+    "boundscheck": False,
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled function and the key that names its machine code."""
+
+    function: Callable[..., Any]
+    key: str
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Kernel):
+        return value.key
+    if isinstance(value, int | float | bool | str | tuple):
+        return repr(value)
+    if isinstance(value, numba.core.dispatcher.Dispatcher):
+        # a library function: it is known by the text of its whole module, callees included
+        return sha256(inspect.getsource(inspect.getmodule(value.py_func)).encode()).hexdigest()
+    raise TypeError(f"A kernel cannot depend on {type(value).__name__}: its text is not known.")
+
+
+def compile_source(source: str, name: str, bound: Mapping[str, Any], *, entry: bool = False) -> Kernel:
+    """Compile `source`, which defines `name` and reads the names in `bound`.
+
+    Parameters
+    ----------
+    source
+        Python text of one function.
+    name
+        The function's name.
+    bound
+        Constants and other kernels that the text refers to.
+    entry
+        The function is called from Python, not only from other kernels: it gets a wrapper.
+    """
+    described = sorted((key, _describe(value)) for key, value in bound.items() if key != "foreign")
+    foreign: Mapping[str, Any] = bound.get("foreign", {})
+    key = sha256(
+        repr(
+            (source, name, described, sorted(foreign), sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in FLAGS.items()), entry)
+            + (numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT)
+        ).encode()
+    ).hexdigest()
+    environment = {k: v.function if isinstance(v, Kernel) else v for k, v in bound.items() if k != "foreign"}
+    function = compile_numba_function_src(
+        source, name, {**PRELUDE, **environment, **foreign}, cache_key=f"popbayes_{key}"
+    )
+    flags = FLAGS if entry else {**FLAGS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    # functions lowered by PyTensor hold pointers that must not go to disk
+    return Kernel(numba.njit(cache=not foreign, **flags)(function), key)
+
+
+def specialise(template: Callable[..., Any], *, entry: bool = False, **bound: Any) -> Kernel:
+    """Bind the module-level names of a template function and compile it.
+
+    Names that are not in `bound` are taken from the template's own module; names in `bound` that the
+    template does not use are left out, so that they do not decide its key.
+    """
+    names = template.__code__.co_names
+    module = {n: template.__globals__[n] for n in names if n in template.__globals__ and n not in PRELUDE}
+    used = module | {n: bound[n] for n in names if n in bound}
+    return compile_source(
+        textwrap.dedent(inspect.getsource(template)), template.__name__, used, entry=entry
+    )
+
+
+@numba.njit(inline="always", error_model="numpy")
+def log(x):
+    """Logarithm that is -inf at 0 and nan below, where `math.log` raises."""
+    return np.log(x)
+
+
+@numba.njit(inline="always", error_model="numpy")
+def log1p(x):
+    """`log(1 + x)`, -inf at -1 and nan below, where `math.log1p` raises."""
+    return np.log1p(x)
+
+
+@numba.njit(inline="always", error_model="numpy")
+def power(x, y):
+    """`x ** y` on floats: nan for a negative base with a broken exponent, never complex."""
+    return np.power(x, y)
+
+
+
+# `__name__`: where numba finds the globals again when it loads code from disk
+PRELUDE: dict[str, Any] = {"__name__": __name__, "math": math, "np": np, "log": log, "log1p": log1p, "power": power}
+"""Names that the text of every kernel may use."""
+PRELUDE_TEXT = "".join(inspect.getsource(f.py_func) for f in (log, log1p, power))

@@ -1,0 +1,164 @@
+"""The base of all structural models: names, ways in, and JSON.
+
+A structural model is a frozen value. It declares compartments, parameters, ways in, rates and outputs
+as scalar PyTensor expressions; the engine solves it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from popbayes.engine.declaration import Channel, ClosedForm, Expression, Symbols
+
+if TYPE_CHECKING:
+    from popbayes.data.events import EventTable
+
+REGISTRY: dict[str, type["Declared"]] = {}
+
+
+@dataclass(frozen=True)
+class Declared(ABC):
+    """A value that round-trips through JSON under its class's name."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the class known to `declared_from_dict`."""
+        super().__init_subclass__(**kwargs)
+        REGISTRY[cls.__name__] = cls
+
+    def to_dict(self) -> dict[str, Any]:
+        """Class name and fields, as JSON holds them."""
+        out: dict[str, Any] = {"type": type(self).__name__}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            out[f.name] = value.to_dict() if isinstance(value, Declared) else value
+        return out
+
+
+def declared_from_dict(value: Mapping[str, Any]) -> Any:
+    """Make the value that `to_dict` described.
+
+    Raises
+    ------
+    ValueError
+        If the type is not one that popbayes knows.
+    """
+    name = value["type"]
+    if name not in REGISTRY:
+        raise ValueError(f"There is no structural model {name!r}; there are: {', '.join(sorted(REGISTRY))}.")
+    arguments = {
+        key: declared_from_dict(v) if isinstance(v, Mapping) and "type" in v else v
+        for key, v in value.items()
+        if key != "type"
+    }
+    return REGISTRY[name](**arguments)
+
+
+class AbstractStructural(Declared):
+    """What the engine and the population layer ask of a structural model.
+
+    Subclasses declare states, parameters, channels, rates, outputs and the closed form; see
+    `popbayes.engine.declaration.LinearDeclaration` for the meaning of each.
+    """
+
+    #: Units of parameters in terms of those of the data, for documentation: name -> text.
+    meanings: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    @abstractmethod
+    def states(self) -> tuple[str, ...]:
+        """Names of the compartments; CMT 1 is the first."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the structural parameters."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what can be observed; the first is the default."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> Mapping[str, Channel]:
+        """Ways in by name."""
+
+    @abstractmethod
+    def rates(self, p: Symbols) -> Mapping[tuple[str, str | None], Expression]:
+        """Rate constants ``(from, to)``; ``to = None`` leaves the body."""
+
+    @abstractmethod
+    def weights(self, p: Symbols) -> Mapping[str, Mapping[str, Expression]]:
+        """Output -> compartment -> factor."""
+
+    @abstractmethod
+    def closed_form(self, p: Symbols) -> ClosedForm:
+        """Modes of the system that `rates` describes."""
+
+    @property
+    @abstractmethod
+    def stencil(self) -> Mapping[str, float]:
+        """Direction in parameter space in which coinciding rates part."""
+
+    @abstractmethod
+    def equations(self) -> list[str]:
+        """The model's equations as lines of text."""
+
+    @abstractmethod
+    def latex(self) -> list[str]:
+        """The model's equations as lines of LaTeX, without delimiters."""
+
+    @property
+    def compartments(self) -> dict[str, str]:
+        """CMT label -> compartment: numbers from 1 in the order of `states`, and the names."""
+        numbered = {str(i): s for i, s in enumerate(self.states, start=1)}
+        return {"": self.states[0], **numbered, **{s: s for s in self.states}}
+
+    def ways_in(self, cmt: str) -> tuple[str, ...]:
+        """Channels that take a dose with this CMT; empty where the model has none."""
+        state = self.compartments.get(cmt)
+        return tuple(name for name, channel in self.channels.items() if channel.state == state)
+
+    def check_events(self, data: "EventTable") -> None:
+        """Refuse dosing records that this model cannot honour.
+
+        Raises
+        ------
+        ValueError
+            A dose into a compartment that does not exist or takes no doses; RATE -1 or -2 without the
+            parameter that it asks for. The message names row and subject.
+        """
+        for k in np.flatnonzero(data.is_dose):
+            cmt, rate = str(data.cmt[k]), data.rate[k]
+            where = f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]})"
+            ways = self.ways_in(cmt)
+            if not ways:
+                known = ", ".join(f"{i} or {s!r}" for i, s in enumerate(self.states, start=1))
+                raise ValueError(
+                    f"{where} gives a dose into CMT {cmt}, which {type(self).__name__} does not have or which "
+                    f"takes no doses; its compartments are {known}. Correct CMT or choose another model."
+                )
+            for name in ways:
+                self._check_rate(self.channels[name], name, rate, where)
+
+    def _check_rate(self, channel: Channel, name: str, rate: float, where: str) -> None:
+        if rate == -1 and channel.rate is None:
+            raise ValueError(
+                f"{where} asks for an estimated rate (RATE = -1), but the way in {name!r} has no rate parameter."
+            )
+        if rate == -2 and channel.duration is None:
+            raise ValueError(
+                f"{where} asks for an estimated duration (RATE = -2), but the way in {name!r} has no "
+                "duration parameter."
+            )
+
+
+def structural_from_dict(value: Mapping[str, Any]) -> AbstractStructural:
+    """Make the structural model that `AbstractStructural.to_dict` described."""
+    model = declared_from_dict(value)
+    if not isinstance(model, AbstractStructural):
+        raise ValueError(f"{value['type']!r} is not a structural model.")
+    return model
