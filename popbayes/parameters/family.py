@@ -150,6 +150,10 @@ class AbstractPrior:
     def _inverse_cdf(self, p: np.ndarray) -> Any:
         """Quantiles of a proper family."""
 
+    def start(self) -> float:
+        """Where chains start: the median."""
+        return float(self.quantile(0.5))
+
     @final
     def sample(self, rng: np.random.Generator, size: Any = None) -> Any:
         """Draw independently, by inversion."""

@@ -236,5 +236,9 @@ class HalfFlat(AbstractPrior):
     proper = False
     bounds = POSITIVE
 
+    def start(self) -> float:
+        """Where PyMC starts it: 1."""
+        return 1.0
+
     def _inverse_cdf(self, p: np.ndarray) -> Any:
         return np.full_like(p, np.nan)

@@ -169,5 +169,9 @@ class Flat(AbstractPrior):
 
     proper = False
 
+    def start(self) -> float:
+        """Where PyMC starts it: 0."""
+        return 0.0
+
     def _inverse_cdf(self, p: np.ndarray) -> Any:
         return np.full_like(p, np.nan)

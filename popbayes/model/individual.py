@@ -1,0 +1,72 @@
+"""The parameter equations, once: for NumPy arrays with any batch dimensions and for PyTensor graphs alike."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from popbayes import dims
+from popbayes.data.design import Design
+from popbayes.parameters.covariates import Values
+from popbayes.parameters.parameter import Parameter
+
+
+def locations(
+    parameters: Mapping[str, Parameter], values: Mapping[str, Values], design: Design, xp: Any
+) -> dict[str, Values]:
+    """Typical values with covariates, on the scales where random effects are added.
+
+    Parameters
+    ----------
+    parameters : name -> Parameter, its covariates resolved
+    values : graph name -> scalar or (..., 1); (..., n_level) for several coefficients
+    design : the segments and their covariates
+    xp : numpy or pytensor.tensor
+
+    Returns
+    -------
+    name -> (..., n_segment), or the shape of the typical value where no covariate acts.
+    """
+    places = {}
+    for name, parameter in parameters.items():
+        effects = {
+            one.column: (design.covariates[one.column], values[dims.beta(name, one.column)])
+            for one in parameter.covariates
+        }
+        places[name] = parameter.location(values[dims.pop(name)], effects, xp)
+    return places
+
+
+def individual_values(
+    parameters: Mapping[str, Parameter],
+    places: Mapping[str, Values],
+    eta_names: tuple[str, ...],
+    eta: Values | None,
+    design: Design,
+    xp: Any,
+) -> dict[str, Values]:
+    """Parameters of every segment from their locations and the random effects.
+
+    Parameters
+    ----------
+    places : what `locations` gave
+    eta_names : the parameters with random effects, in the order of the last dimension of `eta`
+    eta : (..., n_subject, n_eta), or None for a typical subject
+
+    Returns
+    -------
+    name -> (..., n_segment)
+    """
+    columns = {} if eta is None else {name: eta[..., column] for column, name in enumerate(eta_names)}
+    theta = {}
+    for name, parameter in parameters.items():
+        place = places[name]
+        if name in columns:
+            column = columns[name]
+            place = place + (
+                column if design.one_segment_per_subject else column[..., design.segment_subject]
+            )
+        elif not parameter.covariates:
+            place = place + np.zeros(design.n_segment)
+        theta[name] = parameter.value(place, xp)
+    return theta

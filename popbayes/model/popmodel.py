@@ -1,0 +1,340 @@
+"""`PopModel`: who has which parameters, how they differ and how they are observed; checked for names."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+
+from popbayes import dims
+from popbayes.data.design import Design
+from popbayes.data.events import EventTable
+from popbayes.model import printing
+from popbayes.model.individual import individual_values, locations
+from popbayes.model.rows import Row, population_rows
+from popbayes.observation.residual import AbstractResidual, residual_from_dict
+from popbayes.parameters.covariates import Categorical, Values
+from popbayes.parameters.family import AbstractPrior
+from popbayes.parameters.naming import listed, nearest
+from popbayes.parameters.parameter import Parameter, parameter_from_dict
+from popbayes.parameters.priors import Fixed
+from popbayes.parameters.variability import AbstractVariability, variability_from_dict
+from popbayes.structural.base import AbstractStructural, structural_from_dict
+
+FORMAT = 1
+"""Version of the JSON form."""
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class PopModel:
+    """A population model; a frozen value, made once and checked when made.
+
+    Parameters
+    ----------
+    structural : structural model
+        What the body does, such as ``pk.OneCompartment(absorption=pk.FirstOrder())``.
+    parameters : mapping of name to Parameter
+        One for each parameter of the structural model; their order is that of tables.
+    variability : variability, sequence of them, or None
+        Which parameters differ between subjects; a parameter may be in one only.
+    residual : residual error
+        How observations scatter around predictions.
+    name : str
+        For titles and tables.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For whatever does not fit together, with the names that exist and the nearest one.
+    """
+
+    structural: AbstractStructural
+    parameters: Mapping[str, Parameter]
+    variability: Any = None
+    residual: Any = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self._check_parts()
+        object.__setattr__(self, "parameters", dict(self.parameters))
+        object.__setattr__(self, "variability", _blocks(self.variability))
+        self._check_parameters()
+        self._check_variability()
+        self._check_categories()
+
+    def _check_parts(self) -> None:
+        if not isinstance(self.structural, AbstractStructural):
+            raise TypeError(
+                "structural must be a structural model such as pk.OneCompartment(), "
+                f"not {type(self.structural).__name__} {self.structural!r}."
+            )
+        if not isinstance(self.residual, AbstractResidual):
+            raise TypeError(
+                "residual must be a residual error such as residual.Proportional(prior.HalfNormal(0.3)), "
+                f"not {self.residual!r}."
+            )
+        if not isinstance(self.parameters, Mapping):
+            raise TypeError(f"parameters must map names to pb.Parameter, not {self.parameters!r}.")
+
+    def _check_parameters(self) -> None:
+        known = self.structural.parameters
+        kind = type(self.structural).__name__
+        for name, parameter in self.parameters.items():
+            if name not in known:
+                raise ValueError(
+                    f"{kind} has no parameter {name!r}; it has {listed(known)}.{nearest(name, known)}"
+                )
+            if not isinstance(parameter, Parameter):
+                raise TypeError(
+                    f"parameters[{name!r}] must be a pb.Parameter, not {parameter!r}: "
+                    "write pb.Parameter(prior.LogNormal(median, sd)), or pb.Parameter(number) for a known value."
+                )
+        missing = [name for name in known if name not in self.parameters]
+        if missing:
+            raise ValueError(
+                f"{kind} needs a prior (or a number) for {listed(missing)}; parameters has only "
+                f"{listed(self.parameters)}."
+            )
+
+    def _check_variability(self) -> None:
+        seen: list[str] = []
+        for block in self.variability:
+            for name in block.names:
+                if name not in self.parameters:
+                    raise ValueError(
+                        f"variability names {name!r}, which is no parameter of the model; there are "
+                        f"{listed(self.parameters)}.{nearest(name, self.parameters)}"
+                    )
+                if name in seen:
+                    raise ValueError(f"{name} is in more than one part of variability; keep it in one.")
+                seen.append(name)
+
+    def _check_categories(self) -> None:
+        """A column has one set of levels, since its coefficients share a dimension."""
+        seen: dict[str, tuple[str, Categorical]] = {}
+        for name, parameter in self.parameters.items():
+            for one in parameter.covariates:
+                if not isinstance(one, Categorical):
+                    continue
+                other, first = seen.setdefault(one.column, (name, one))
+                if (first.ref, first.others) != (one.ref, one.others):
+                    raise ValueError(
+                        f"covariate.Categorical({one.column!r}) has other levels on {name} than on {other}; "
+                        "give them the same ref and others."
+                    )
+
+    @cached_property
+    def eta_names(self) -> tuple[str, ...]:
+        """Parameters with a random effect, in the order of `parameters`."""
+        varying = {name for block in self.variability for name in block.names}
+        return tuple(name for name in self.parameters if name in varying)
+
+    @property
+    def omega_priors(self) -> dict[str, AbstractPrior]:
+        """Prior of the SD of each random effect, in the order of `eta_names`."""
+        each = {name: prior for block in self.variability for name, prior in block.sd.items()}
+        return {name: each[name] for name in self.eta_names}
+
+    @property
+    def centred_names(self) -> tuple[str, ...]:
+        """Parameters whose individual values are sampled themselves (centred)."""
+        names = {name for block in self.variability if block.centred for name in block.names}
+        return tuple(name for name in self.eta_names if name in names)
+
+    @property
+    def correlated_blocks(self) -> tuple[tuple[tuple[str, ...], float], ...]:
+        """Groups of correlated parameters, each in model order, with its LKJ shape."""
+        return tuple(
+            (tuple(name for name in self.eta_names if name in block.correlated), block.lkj)
+            for block in self.variability
+            if block.correlated
+        )
+
+    @cached_property
+    def covariate_columns(self) -> tuple[str, ...]:
+        """Columns of the event table that the model uses."""
+        columns = (one.column for parameter in self.parameters.values() for one in parameter.covariates)
+        return tuple(dict.fromkeys(columns))
+
+    @cached_property
+    def fixed(self) -> dict[str, Any]:
+        """Known values by their names in the equations: scalars, or (n_level,) for several coefficients."""
+        found: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if isinstance(parameter.prior, Fixed):
+                found[dims.pop(name)] = parameter.prior.value
+            for one in parameter.covariates:
+                if isinstance(one.prior, Fixed):
+                    value = one.prior.value
+                    found[dims.beta(name, one.column)] = (
+                        np.full(len(one.levels), value) if one.levels else value
+                    )
+        sigmas = self.residual.sigmas.items()
+        return found | {name: prior.value for name, prior in sigmas if isinstance(prior, Fixed)}
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether all covariate references and levels are known."""
+        return all(one.is_resolved for parameter in self.parameters.values() for one in parameter.covariates)
+
+    def resolved(self, data: EventTable) -> "PopModel":
+        """The same model with the covariate references and levels that it takes from data.
+
+        Fits keep the resolved model, so that other data are read with the references of the first.
+
+        Raises
+        ------
+        ValueError
+            If the event table lacks a covariate.
+        """
+        self._check_columns(data)
+        if self.is_resolved:
+            return self
+        starts = np.unique(data.record_subject, return_index=True)[1]
+        first = {column: data.covariates[column][starts] for column in self.covariate_columns}
+        parameters = {
+            name: replace(
+                parameter, covariates=tuple(one.resolved(first[one.column]) for one in parameter.covariates)
+            )
+            for name, parameter in self.parameters.items()
+        }
+        return replace(self, parameters=parameters)
+
+    def check(self, data: EventTable) -> None:
+        """Refuse data that the model cannot be used on.
+
+        Raises
+        ------
+        ValueError
+            A covariate is not in the table or has values that its effect is not defined for; the
+            structural model cannot take a dosing record.
+        """
+        self._check_columns(data)
+        for parameter in self.parameters.values():
+            for one in parameter.covariates:
+                one.check(data.covariates[one.column])
+        self.structural.check_events(data)
+
+    def _check_columns(self, data: EventTable) -> None:
+        known = tuple(data.covariates)
+        for column in self.covariate_columns:
+            if column not in known:
+                raise ValueError(
+                    f"The model uses the covariate {column!r}, which the event table does not have; it has "
+                    f"{listed(known)}.{nearest(column, known)} Columns become covariates with "
+                    f"pb.read_events(..., covariates=[{column!r}])."
+                )
+
+    def locations(self, values: Mapping[str, Values], design: Design, xp: Any = np) -> dict[str, Values]:
+        """Typical values with covariates, on the scales where random effects are added.
+
+        See `individual_parameters` for the arguments.
+        """
+        if not self.is_resolved:
+            raise ValueError("Covariate references are not known yet: use model.resolved(data) first.")
+        return locations(self.parameters, {**self.fixed, **values}, design, xp)
+
+    def individual_parameters(
+        self, values: Mapping[str, Values], eta: Values | None, design: Design, xp: Any = np
+    ) -> dict[str, Values]:
+        """Structural parameters of every segment: the parameter equations.
+
+        Parameters
+        ----------
+        values : mapping
+            ``{P}_pop`` and ``beta_{P}_{COV}``: scalars or (..., 1); (..., n_level) for several
+            coefficients. Fixed ones may be left out.
+        eta : (..., n_subject, n_eta) or None
+            Random effects in the order of `eta_names`; None for typical subjects.
+        design : Design
+            Of data that hold `covariate_columns`.
+        xp : module
+            numpy, or pytensor.tensor for graphs.
+
+        Returns
+        -------
+        dict of (..., n_segment), in the order of `parameters` and in their units
+        """
+        return self.parameters_at(self.locations(values, design, xp), eta, design, xp)
+
+    def parameters_at(
+        self, places: Mapping[str, Values], eta: Values | None, design: Design, xp: Any = np
+    ) -> dict[str, Values]:
+        """The second half of `individual_parameters`: from `locations` and random effects to values."""
+        return individual_values(self.parameters, places, self.eta_names, eta, design, xp)
+
+    def population_rows(self, unit: str = "") -> list[Row]:
+        """The rows of the parameter table; `unit` is that of the observations."""
+        return population_rows(self, unit)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The model as JSON values."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "structural": self.structural.to_dict(),
+            "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
+            "variability": [block.to_dict() for block in self.variability],
+            "residual": self.residual.to_dict(),
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The model as JSON; `from_json` makes an equal one."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "PopModel":
+        """Make the model that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is of a later format than this version reads.
+        """
+        values = json.loads(text)
+        if values.get("format") != FORMAT:
+            raise ValueError(
+                f"The model is written in format {values.get('format')!r}; this popbayes reads {FORMAT}. "
+                "Use the version that wrote it."
+            )
+        return cls(
+            structural=structural_from_dict(values["structural"]),
+            parameters={name: parameter_from_dict(one) for name, one in values["parameters"].items()},
+            variability=[variability_from_dict(one) for one in values["variability"]],
+            residual=residual_from_dict(values["residual"]),
+            name=values["name"],
+        )
+
+    def equations(self) -> list[str]:
+        """The model's equations and priors as lines of text."""
+        return printing.text_lines(self)
+
+    def latex(self) -> str:
+        """The model's equations and priors as an ``aligned`` block of LaTeX, without delimiters."""
+        return printing.latex(self)
+
+    def __str__(self) -> str:
+        return "\n".join(self.equations())
+
+    __repr__ = __str__
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex()}\n$$"
+
+
+def _blocks(variability: Any) -> tuple[AbstractVariability, ...]:
+    """One, several or no parts, as a tuple."""
+    if variability is None:
+        return ()
+    blocks: Iterable[Any] = (
+        (variability,) if isinstance(variability, AbstractVariability) else tuple(variability)
+    )
+    for block in blocks:
+        if not isinstance(block, AbstractVariability):
+            raise TypeError(
+                f"variability must be variability.Independent([...]) or variability.Correlated([...]), not {block!r}."
+            )
+    return tuple(blocks)

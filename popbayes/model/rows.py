@@ -1,0 +1,115 @@
+"""The rows of the parameter table: one for each quantity of the population, in model order."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from popbayes import dims
+from popbayes.parameters.covariates import Categorical
+from popbayes.parameters.family import AbstractPrior
+from popbayes.parameters.priors import Fixed
+
+if TYPE_CHECKING:
+    from popbayes.model.popmodel import PopModel
+
+Kind = Literal["pop", "beta", "omega", "corr", "sigma"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity of the population.
+
+    Attributes
+    ----------
+    name : str
+        Variable in graphs and DataTrees: ``CL_pop``, ``beta_CL_WT``, ``omega``, ``corr``, ``sigma_add``.
+    index : str, pair of str, or None
+        Where in the variable: the parameter for `omega`, two parameters for `corr`, the level for a
+        coefficient of several; None where the variable is a scalar.
+    kind : "pop", "beta", "omega", "corr" or "sigma"
+    parameter : str
+        The structural parameter it belongs to; empty for `corr` and `sigma`.
+    unit : str
+    fixed : bool
+        Known rather than estimated: there is no such variable among the draws, save within `omega`.
+    value : float or None
+        The known value of a fixed one.
+    prior : str
+        The prior in words.
+    scale : str
+        Scale of the parameter: log, logit or identity; empty where there is none.
+    """
+
+    name: str
+    index: str | tuple[str, str] | None
+    kind: Kind
+    parameter: str
+    unit: str
+    fixed: bool
+    value: float | None
+    prior: str
+    scale: str
+
+    @property
+    def label(self) -> str:
+        """Name with its place: ``omega[CL]``, ``corr[ka, CL]``."""
+        if self.index is None:
+            return self.name
+        return f"{self.name}[{self.index if isinstance(self.index, str) else ', '.join(self.index)}]"
+
+
+def population_rows(model: "PopModel", unit: str = "") -> list[Row]:
+    """All rows in model order; `unit` is that of the observations.
+
+    Raises
+    ------
+    ValueError
+        If the levels of a categorical covariate are not known yet.
+    """
+    return [*_typical(model), *_spread(model), *_correlations(model), *_residual(model, unit)]
+
+
+def _row(
+    name: str, index: str | None, kind: Kind, parameter: str, unit: str, prior: AbstractPrior, scale: str
+) -> Row:
+    value = prior.value if isinstance(prior, Fixed) else None
+    return Row(name, index, kind, parameter, unit, value is not None, value, prior.describe(), scale)
+
+
+def _typical(model: "PopModel") -> list[Row]:
+    rows = []
+    for name, parameter in model.parameters.items():
+        scale = parameter.scale
+        rows.append(_row(dims.pop(name), None, "pop", name, parameter.unit, parameter.prior, scale))
+        for one in parameter.covariates:
+            if isinstance(one, Categorical) and not one.is_resolved:
+                raise ValueError(
+                    f"The levels of {one.column} are not known yet: use model.resolved(data), or name them with others=."
+                )
+            rows += [
+                _row(dims.beta(name, one.column), index, "beta", name, "", one.prior, scale)
+                for index in one.levels or (None,)
+            ]
+    return rows
+
+
+def _spread(model: "PopModel") -> list[Row]:
+    return [
+        _row(dims.OMEGA, name, "omega", name, "", prior, model.parameters[name].scale)
+        for name, prior in model.omega_priors.items()
+    ]
+
+
+def _correlations(model: "PopModel") -> list[Row]:
+    return [
+        Row(dims.CORR, (block[low], block[high]), "corr", "", "", False, None, f"LKJ({lkj:g})", "")
+        for block, lkj in model.correlated_blocks
+        for high in range(1, len(block))
+        for low in range(high)
+    ]
+
+
+def _residual(model: "PopModel", unit: str) -> list[Row]:
+    return [
+        _row(name, None, "sigma", "", unit if name == "sigma_add" else "", prior, "")
+        for name, prior in model.residual.sigmas.items()
+    ]
