@@ -366,8 +366,6 @@ def pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
         if si[s, S_KIND] != BOLUS:
             pull_infusion(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu)
             return
-    if gs[s, G_LAST] <= t0 + TIE * (1.0 + abs(t0)):
-        return
     interval = sf[s, F_II]
     start = streams[s, K_START]
     due = int(gs[s, G_GIVEN])
@@ -420,6 +418,9 @@ def reset_adjoint(s, sf, streams, gs):
         gs[s, j] = 0.0
     gs[s, G_GIVEN] = streams[s, K_GIVEN]
     gs[s, G_LAST] = streams[s, K_START] + (streams[s, K_GIVEN] - 1.0) * sf[s, F_II]
+    if INFUSIONS:
+        if streams[s, K_WIDTH] > 0.0:
+            gs[s, G_LAST] = math.inf
 
 
 def forget(s, sf, streams, gs, active, running):
@@ -598,7 +599,8 @@ def pull_events(
             if STREAMS:
                 for j in range(running):
                     s = active[j]
-                    pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu)
+                    if gs[s, G_LAST] > t0 + TIE * (1.0 + abs(t0)):
+                        pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu)
             for m in range(N_MODES):
                 total = 0.0
                 for r in range(N_ROWS):
