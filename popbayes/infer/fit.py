@@ -1,13 +1,8 @@
 """`fit`: sample the posterior of a model given data, into a DataTree."""
 
 import json
-import os
-import secrets
-import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -16,10 +11,11 @@ import xarray as xr
 
 from popbayes import building, dims
 from popbayes.data.events import EventTable
-from popbayes.infer.chains import AbstractSampler, Draws, Task
-from popbayes.infer.nuts import SAMPLERS
+from popbayes.infer.chains import Draws, Task
+from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.progress import working
+from popbayes.infer.settings import Clock, checked_seed, processors
 from popbayes.infer.starts import Starts, explain_start, starts_of
 from popbayes.infer.tree import Study, drawn_dataset, new_tree, root_attrs, study_groups
 from popbayes.model import PopModel
@@ -114,7 +110,8 @@ def fit(
         If the result could not be put together; its `draws` are what was sampled.
     """
     clock = Clock.start()
-    backend = _sampler(sampler, sampler_kwargs, cores=cores, save_warmup=save_warmup)
+    known = [name for name in signature(fit).parameters if name != "sampler_kwargs"]
+    backend = chosen(sampler, sampler_kwargs, known, cores=cores, save_warmup=save_warmup)
     _check_numbers(draws=draws, tune=tune, chains=chains, cores=cores, max_treedepth=max_treedepth)
     _check_acceptance(target_accept)
     if warm_start is not None:
@@ -147,72 +144,6 @@ def fit(
             drawn,
         ) from error
     return _with_log_likelihood(tree) if log_likelihood else tree
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Wall and CPU seconds since its start; the CPU time of finished child processes included."""
-
-    wall: float
-    cpu: float
-
-    @classmethod
-    def start(cls) -> "Clock":
-        """Begin now."""
-        return cls(time.perf_counter(), sum(os.times()[:4]))
-
-    def stop(self) -> dict[str, float]:
-        """Seconds since the start, as attributes of a DataTree."""
-        now = Clock.start()
-        return {"wall_time": now.wall - self.wall, "cpu_time": now.cpu - self.cpu}
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def checked_seed(seed: Any) -> int:
-    """The seed as an int, or a fresh one.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number between 0 and 2**63 - 1.
-    """
-    if seed is None:
-        return secrets.randbits(SEED_BITS)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 2**63:
-        raise ValueError(
-            f"seed must be a whole number from 0 to 2**63 - 1, or None for a fresh one; not {seed!r}."
-        )
-    return int(seed)
-
-
-def _sampler(
-    name: str, options: Mapping[str, Any], *, cores: int | None, save_warmup: bool
-) -> AbstractSampler:
-    """The sampler, once all that is asked of it is something it can do."""
-    if name not in SAMPLERS:
-        raise ValueError(f"sampler={name!r}: choose one of {', '.join(map(repr, SAMPLERS))}.")
-    sampler = SAMPLERS[name]
-    own = [one for one in signature(fit).parameters if one != "sampler_kwargs"]
-    for option in options:
-        if option not in sampler.options:
-            close = get_close_matches(option, [*own, *sampler.options], n=1)
-            raise TypeError(
-                f"fit() has no argument {option!r} with sampler={name!r}."
-                + (f" Did you mean {close[0]!r}?" if close else "")
-                + f" It takes {', '.join(own)}; and for {name}: {', '.join(sampler.options)}."
-            )
-    if cores is not None and not sampler.parallel:
-        raise ValueError(f"cores: {name} runs its chains on one core here; leave cores out.")
-    if save_warmup and not sampler.saves_warmup:
-        able = [one.name for one in SAMPLERS.values() if one.saves_warmup]
-        raise ValueError(f"save_warmup: {name} does not keep its warm-up; {' and '.join(able)} do.")
-    return sampler
 
 
 def _check_numbers(**numbers: Any) -> None:
@@ -301,7 +232,8 @@ def _tree(
     if drawn.interrupted:
         kept = drawn.stats["lp"].shape
         warnings.warn(
-            f"Interrupted: {kept[0]} of {attrs['chains']} chains with {kept[1]} of {attrs['draws']} draws are kept.",
+            f"Interrupted: {kept[0]} of {attrs['chains']} chains with {kept[1]} of {attrs['draws']} draws "
+            "each are kept.",
             stacklevel=3,
         )
     return new_tree({**made, **groups}, root_attrs(study, **attrs, interrupted=int(drawn.interrupted)))

@@ -1,9 +1,12 @@
 """NUTS by PyMC itself: no compiler beyond PyTensor's own, chains in parallel processes."""
 
 import multiprocessing
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,9 +34,14 @@ class PyMC(AbstractSampler):
         """Sample; Ctrl-C keeps the draws of the chains that have left warm-up."""
         with task.graph, working("pymc: compiling the log density", task.progress):
             step, points = _step(task)
-        with task.graph, ChainProgress(self.name, task.chains, task.tune + task.draws, task.progress) as bar:
+        total = task.tune + task.draws
+        with (
+            task.graph,
+            ChainProgress(self.name, task.chains, total, task.progress) as bar,
+            _ctrl_c() as heard,
+        ):
             try:
-                tree = _sample(task, step, points, _reporter(bar, task.tune + task.draws, task.cores == 1))
+                tree = _sample(task, step, points, _reporter(bar, heard))
             except ValueError as error:
                 if str(error).startswith(TOO_SHORT):
                     raise KeyboardInterrupt(NOTHING_TO_KEEP) from None
@@ -102,21 +110,34 @@ def _process_context() -> str | None:
     return None
 
 
-def _reporter(progress: ChainProgress, total: int, in_turn: bool) -> Callable[..., None]:
-    """Tell the progress about every draw, and stop the chains that follow an interrupted one.
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Note Ctrl-C instead of raising it wherever the sampler happens to be, in compiled code too.
 
-    Without several processes PyMC takes Ctrl-C for the end of one chain and goes on with the next.
+    It is raised between two draws, by `_reporter`; forked children inherit the handler and go on until
+    the main process stops them. Only the main thread may set a handler, and only it hears Ctrl-C.
     """
+    heard = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield heard
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: heard.set())
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _reporter(progress: ChainProgress, heard: threading.Event) -> Callable[..., None]:
+    """Tell the progress about every draw; end the chain, and each one after it, once Ctrl-C was heard."""
 
     def report(trace: Any, draw: Any) -> None:
-        stats, before = draw.stats[0], progress.states[draw.chain]
-        earlier = progress.states[: draw.chain] if in_turn else []
-        if any(state.done < total for state in earlier):
+        if heard.is_set():
             raise KeyboardInterrupt
+        stats, before = draw.stats[0], progress.states[draw.chain]
         divergences = before.divergences + int(stats["diverging"] and not draw.tuning)
-        progress.update(
-            draw.chain, before.done + 1, divergences, float(stats["step_size"]), int(stats["tree_size"])
-        )
+        step_size, n_steps = float(stats["step_size"]), int(stats["tree_size"])
+        progress.update(draw.chain, before.done + 1, divergences, step_size, n_steps)
 
     return report
 

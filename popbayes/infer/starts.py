@@ -157,10 +157,8 @@ def explain_start(
     if bad:
         names = ", ".join(bad)
         return f"The prior density of {names} is not finite at the start. {remedy}"
-    return (
-        f"The log density is finite at the start, but its gradient is not: {_bad_gradient(graph, starts, start)}. "
-        f"{remedy}"
-    )
+    where = _bad_gradient(graph, starts, start)
+    return f"The log density is finite at the start, but its gradient is not: {where}. {remedy}"
 
 
 def _non_finite_terms(graph: Any, point: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """One file for one DataTree: written whole or not at all, and read back in any process."""
 
-import json
 import os
 import shutil
 import uuid
@@ -8,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from popbayes.infer.tree import FORMAT
@@ -42,8 +40,8 @@ def save(dt: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     _check_suffix(place)
     if "popbayes_format" not in dt.attrs:
         raise ValueError(
-            "This DataTree was not made by popbayes.fit or popbayes.simulate: popbayes.load could not use it. "
-            "Write it with dt.to_netcdf(path)."
+            "This DataTree was not made by popbayes.fit or popbayes.simulate: popbayes.load could not use "
+            "it. Write it with dt.to_netcdf(path)."
         )
     place.parent.mkdir(parents=True, exist_ok=True)
     unfinished = place.with_name(f".{place.stem}.{uuid.uuid4().hex[:8]}{place.suffix}")
@@ -76,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
 def _check_suffix(place: Path) -> None:
     if place.suffix not in (NETCDF, ZARR):
         raise ValueError(
-            f"{place.name}: the ending tells the format: {NETCDF} for one NetCDF file, {ZARR} for a Zarr store."
+            f"{place.name}: the ending tells the format, {NETCDF} for a NetCDF file or {ZARR} for a Zarr store."
         )
 
 
@@ -128,14 +126,14 @@ def _open(place: Path) -> xr.DataTree:
 def _move(source: Path, place: Path) -> None:
     """Put `source` in its place; a directory that is there already is only removed afterwards."""
     if not place.is_dir():
-        os.replace(source, place)
+        source.replace(place)
         return
     old = place.with_name(f"{source.name}.old")
-    os.rename(place, old)
+    place.rename(old)
     try:
-        os.rename(source, place)
+        source.rename(place)
     except OSError:
-        os.rename(old, place)
+        old.rename(place)
         raise
     shutil.rmtree(old)
 

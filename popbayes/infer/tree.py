@@ -17,7 +17,7 @@ from popbayes.data.events import EventTable
 from popbayes.model import PopModel
 
 FORMAT = 1
-"""Number of the layout of a DataTree; it grows when older versions of popbayes could not read a newer file."""
+"""Number of the layout of a DataTree; it grows when older versions of popbayes could not read it."""
 PACKAGES = ("popbayes", "pymc", "pytensor", "numba", "numpy", "xarray")
 UNITS = {"time": "TIME", "tad": "TIME", "dv": "DV"}
 
@@ -52,7 +52,7 @@ def study_of(dt: xr.DataTree) -> Study:
 
 
 def study_groups(study: Study) -> dict[str, xr.Dataset]:
-    """The groups that hold the data: `observed_data` (where there are observations), `constant_data`, `events`."""
+    """The groups that hold the data: `constant_data`, `events`, and `observed_data` where there is any."""
     events = study.events
     groups = {dims.CONSTANT_DATA: _constant_data(study), dims.EVENTS: events.to_dataset()}
     if events.has_dv:

@@ -1,0 +1,203 @@
+"""Population values from priors, from a posterior or given; and the random effects that follow from them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from popbayes import dims
+from popbayes.infer.pointwise import flat_draws
+from popbayes.model import PopModel
+from popbayes.parameters.family import AbstractPrior
+from popbayes.parameters.naming import listed, nearest
+from popbayes.parameters.priors import Fixed
+
+Values = dict[str, np.ndarray]
+"""Variable -> (n_draw, 1), or (n_draw, ...) where it has dims of its own."""
+
+
+def prior_values(model: PopModel, n: int, rng: np.random.Generator) -> Values:
+    """Draw all population values from their priors; fixed ones are left out, save in `omega`."""
+    values: Values = {}
+    for name, parameter in model.parameters.items():
+        _draw(values, dims.pop(name), parameter.prior, (n, 1), rng)
+        for one in parameter.covariates:
+            _draw(values, dims.beta(name, one.column), one.prior, (n, len(one.levels) or 1), rng)
+    if model.eta_names:
+        values[dims.OMEGA] = np.column_stack([prior.sample(rng, n) for prior in model.omega_priors.values()])
+    if model.correlated_blocks:
+        values[dims.CORR] = _prior_correlations(model, n, rng)
+    for name, prior in model.residual.sigmas.items():
+        _draw(values, name, prior, (n, 1), rng)
+    return values
+
+
+def _draw(
+    values: Values, name: str, prior: AbstractPrior, shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    if not isinstance(prior, Fixed):
+        values[name] = np.asarray(prior.sample(rng, shape), dtype=np.float64)
+
+
+def _prior_correlations(model: PopModel, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Correlation matrices of all random effects, blocks from their LKJ priors, (n, n_eta, n_eta)."""
+    size = len(model.eta_names)
+    corr = np.tile(np.eye(size), (n, 1, 1))
+    for names, shape in model.correlated_blocks:
+        place = [model.eta_names.index(name) for name in names]
+        corr[np.ix_(range(n), place, place)] = lkj_correlations(rng, n, len(place), shape)
+    return corr
+
+
+def lkj_correlations(rng: np.random.Generator, n: int, size: int, shape: float) -> np.ndarray:
+    r"""Correlation matrices with density proportional to :math:`|R|^{\text{shape} - 1}`.
+
+    By the canonical partial correlations of a C-vine: in column `j` of the Cholesky factor they are
+    :math:`2 B - 1` with :math:`B \sim \mathrm{Beta}(b_j, b_j)`, :math:`b_j = \text{shape} + (k - 2 - j) / 2`.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    n, size : int
+        How many matrices, of how many rows `k`.
+    shape : float
+        Of the LKJ distribution, > 0.
+
+    Returns
+    -------
+    (n, size, size)
+
+    References
+    ----------
+    Lewandowski, Kurowicka & Joe, J. Multivariate Anal. 100 (2009) 1989-2001.
+    """
+    chol = np.zeros((n, size, size))
+    left = np.ones((n, size))
+    for column in range(size - 1):
+        beta = shape + (size - 2 - column) / 2
+        partial = 2 * rng.beta(beta, beta, (n, size - 1 - column)) - 1
+        chol[:, column, column] = np.sqrt(left[:, column])
+        chol[:, column + 1 :, column] = partial * np.sqrt(left[:, column + 1 :])
+        left[:, column + 1 :] -= chol[:, column + 1 :, column] ** 2
+    chol[:, size - 1, size - 1] = np.sqrt(left[:, size - 1])
+    corr = chol @ np.swapaxes(chol, 1, 2)
+    corr[:, range(size), range(size)] = 1.0
+    return corr
+
+
+def posterior_values(posterior: xr.Dataset) -> Values:
+    """All variables of a posterior, with chains laid end to end."""
+    return flat_draws(posterior)
+
+
+def given_values(model: PopModel, given: Mapping[str, Any]) -> Values:
+    """One set of population values, checked for names and shapes.
+
+    Parameters
+    ----------
+    model : PopModel
+        Resolved.
+    given : mapping
+        Every population value that is not fixed: ``CL_pop``, ``beta_CL_WT``, ``sigma_prop`` as numbers;
+        `omega` as a sequence in the order of `eta_names` or a mapping of parameter to SD; `corr` as a
+        matrix, or as a mapping of pairs to correlations in which absent pairs are 0; coefficients of several
+        levels as a sequence or a mapping.
+
+    Raises
+    ------
+    ValueError
+        For names that are missing or do not exist, and shapes that do not fit.
+    """
+    labels = _labels(model)
+    for name in given:
+        if name not in labels:
+            fixed = " It is fixed in the model." if name in model.fixed else ""
+            raise ValueError(
+                f"The model has no population value {name!r}; it has {listed(labels)}.{fixed}"
+                f"{nearest(name, labels)}"
+            )
+    missing = [name for name in labels if name not in given]
+    if missing:
+        raise ValueError(f"These population values are missing: {listed(missing)}.")
+    values = {name: _vector(name, given[name], own) for name, own in labels.items() if name != dims.CORR}
+    if dims.CORR in labels:
+        values[dims.CORR] = _matrix(given[dims.CORR], model.eta_names)
+    return {name: np.asarray(value, dtype=np.float64)[None] for name, value in values.items()}
+
+
+def _labels(model: PopModel) -> dict[str, tuple[str, ...]]:
+    """Names of the population values that are not fixed, with their labels (none for a scalar)."""
+    labels: dict[str, tuple[str, ...]] = {}
+    for row in model.population_rows():
+        if row.name in (dims.OMEGA, dims.CORR):
+            labels[row.name] = model.eta_names
+        elif not row.fixed:
+            own = (row.index,) if isinstance(row.index, str) else ()
+            labels[row.name] = (*labels.get(row.name, ()), *own)
+    return labels
+
+
+def _vector(name: str, given: Any, labels: tuple[str, ...]) -> list[float]:
+    """One number for each label; a scalar has none, and one number."""
+    if isinstance(given, Mapping):
+        wrong = set(given) ^ set(labels)
+        if wrong:
+            raise ValueError(f"{name} needs one value for each of {listed(labels)}; given: {listed(given)}.")
+        return [float(given[label]) for label in labels]
+    numbers = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    if numbers.shape != (max(1, len(labels)),):
+        wanted = f"one value for each of {listed(labels)}" if labels else "one number"
+        raise ValueError(f"{name} needs {wanted}, not an array of shape {np.shape(given)}.")
+    return numbers.tolist()
+
+
+def _matrix(given: Any, names: tuple[str, ...]) -> np.ndarray:
+    """A correlation matrix, from itself or from its pairs."""
+    if isinstance(given, Mapping):
+        corr = np.eye(len(names))
+        for (one, other), value in given.items():
+            if one not in names or other not in names:
+                raise ValueError(
+                    f"corr has the pair ({one}, {other}); random effects are on {listed(names)}."
+                )
+            row, column = names.index(one), names.index(other)
+            corr[row, column] = corr[column, row] = value
+    else:
+        corr = np.asarray(given, dtype=np.float64)
+    symmetric = (
+        corr.shape == (len(names),) * 2 and np.allclose(corr, corr.T) and np.allclose(np.diag(corr), 1)
+    )
+    if not symmetric or np.linalg.eigvalsh(corr)[0] < 0:
+        raise ValueError(
+            f"corr must be a correlation matrix of {listed(names)}: symmetric, 1 on the diagonal, "
+            "no negative eigenvalue."
+        )
+    return corr
+
+
+def random_effects(model: PopModel, values: Values, normal: np.ndarray) -> np.ndarray | None:
+    """Random effects of new subjects from standard normal numbers.
+
+    Parameters
+    ----------
+    values : population values
+        With `omega` (n, n_eta), and `corr` (n, n_eta, n_eta) where effects are correlated.
+    normal : (n, n_subject, n_eta)
+
+    Returns
+    -------
+    (n, n_subject, n_eta), or None where the model has no random effects.
+    """
+    if not model.eta_names:
+        return None
+    omega = values[dims.OMEGA] if dims.OMEGA in values else _fixed_omega(model)
+    if dims.CORR in values:
+        size, vectors = np.linalg.eigh(values[dims.CORR])
+        root = vectors * np.sqrt(np.maximum(size, 0))[:, None, :]
+        normal = normal @ np.swapaxes(root, 1, 2)
+    return normal * omega[:, None, :]
+
+
+def _fixed_omega(model: PopModel) -> np.ndarray:
+    return np.array([[prior.quantile(0.5) for prior in model.omega_priors.values()]], dtype=np.float64)

@@ -1,0 +1,278 @@
+"""What a model predicts: observations drawn from its priors, from a posterior, or at given values.
+
+Population values come first, then random effects, then individual parameters and predictions, then
+residual error. Population values, subjects and residuals have random streams of their own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from popbayes import dims
+from popbayes.data.events import EventTable
+from popbayes.data.regimen import Regimen, as_events
+from popbayes.engine.solve import evaluate
+from popbayes.infer.pointwise import chunks, sigmas
+from popbayes.infer.population import Values, given_values, posterior_values, prior_values, random_effects
+from popbayes.infer.settings import checked_seed
+from popbayes.infer.tree import Study, new_tree, root_attrs, study_groups, study_of
+from popbayes.model import PopModel
+
+DRAWS = 500
+"""Draws from the priors or the posterior unless told otherwise."""
+SIMULATED = (dims.DV, dims.IPRED, dims.PRED)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where population values come from, and how the draws are labelled.
+
+    `etas` is the random effects of the subjects of the design, (n_draw, n_subject, n_eta), or None
+    where new subjects are to be drawn.
+    """
+
+    kind: str
+    group: str
+    values: Values
+    chain: np.ndarray
+    draw: np.ndarray
+    etas: np.ndarray | None = None
+
+
+def simulate(
+    model: PopModel,
+    data: EventTable | Regimen,
+    dt: xr.DataTree | Mapping[str, Any] | None = None,
+    *,
+    seed: int | None = None,
+    n: int | None = None,
+    new_subjects: bool | None = None,
+) -> xr.DataTree:
+    r"""Draw observations from a model.
+
+    .. math::
+
+        \theta \sim p(\theta \mid \cdot), \quad \eta_i \mid \theta \sim \mathrm{Normal}(0, \Omega), \quad
+        y_{ij} \mid \eta_i, \theta \sim p(y \mid f(t_{ij}; \eta_i, \theta), \sigma)
+
+    Parameters
+    ----------
+    model : PopModel
+    data : EventTable or Regimen
+        The design: doses, sampling times and covariates; observed values are not needed. The study of the
+        fit, or any other.
+    dt : DataTree or mapping, optional
+        None draws population values from the priors; the result of a fit, from its posterior. A mapping
+        gives them: ``{"CL_pop": 2.8, ..., "omega": {"CL": 0.3, ...}, "sigma_prop": 0.1}``, every one that is
+        not fixed; `corr` as a matrix or ``{("CL", "V"): 0.5}``.
+    seed : int, optional
+        The same seed gives the same bits on one machine; without one a fresh seed is drawn. It is in
+        ``attrs["seed"]``.
+    n : int, optional
+        Draws: 500 from the priors; about 500 of the posterior, evenly spaced in every chain; 1 replicate
+        at given values.
+    new_subjects : bool, optional
+        True draws random effects anew, as for subjects not seen before; False takes those of the posterior
+        for the subjects with the same labels. None: False where `data` is the study of the fit, else True.
+        A visual predictive check wants True.
+
+    Returns
+    -------
+    DataTree
+        `dv`, `ipred` and `pred` (chain, draw, obs) in the group `prior_predictive`, `posterior_predictive`
+        (the design of the fit) or `predictions` (another design, or given values); the population values
+        of the prior in `prior`; the design in `constant_data` and `events`, and `observed_data` where there
+        are observations. ``attrs["etas"]`` is "new", "own" or "none".
+
+    Raises
+    ------
+    ValueError
+        If model, design and posterior do not fit together.
+    """
+    events = as_events(data)
+    seed = checked_seed(seed)
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)]
+    model, source = _source(model, events, dt, n, new_subjects, streams[0])
+    model.check(events)
+    study = Study(model, events)
+    simulated = _simulated(study, source, streams[1], streams[2])
+    etas = "none" if not model.eta_names else "new" if source.etas is None else "own"
+    groups = {source.group: _dataset(simulated, source), **study_groups(study)}
+    if source.kind == "prior":
+        groups["prior"] = _population_dataset(model, source)
+    return new_tree(groups, root_attrs(study, seed, source=source.kind, etas=etas, n=len(source.draw)))
+
+
+def as_data(dt: xr.DataTree, *, chain: int = 0, draw: int = 0) -> EventTable:
+    """One simulated data set, as an event table to fit.
+
+    Parameters
+    ----------
+    dt : DataTree
+        As made by `simulate`.
+    chain, draw : int
+        Which replicate, by position.
+    """
+    group = next(name for name in _GROUPS if name in dt.children)
+    events = study_of(dt).events
+    dv = events.dv.copy()
+    dv[events.obs_record] = dt[group][dims.DV].isel(chain=chain, draw=draw).to_numpy()
+    return replace(events, dv=dv)
+
+
+_GROUPS = (dims.PRIOR_PREDICTIVE, dims.POSTERIOR_PREDICTIVE, dims.PREDICTIONS)
+
+
+def _source(
+    model: PopModel,
+    events: EventTable,
+    dt: xr.DataTree | Mapping[str, Any] | None,
+    n: int | None,
+    new_subjects: bool | None,
+    rng: np.random.Generator,
+) -> tuple[PopModel, Source]:
+    """The model with its covariate references, and the source of the population values."""
+    if n is not None and n < 1:
+        raise ValueError(f"n must be at least 1, not {n!r}.")
+    if isinstance(dt, xr.DataTree):
+        return _from_posterior(model, events, dt, n or DRAWS, new_subjects)
+    if new_subjects is False:
+        raise ValueError(
+            "new_subjects=False needs the result of a fit, which holds the subjects' random effects."
+        )
+    model = model.resolved(events)
+    if dt is None:
+        size = n or DRAWS
+        values = prior_values(model, size, rng)
+        return model, Source("prior", dims.PRIOR_PREDICTIVE, values, np.arange(1), np.arange(size))
+    values = {name: np.repeat(value, n or 1, axis=0) for name, value in given_values(model, dt).items()}
+    return model, Source("given", dims.PREDICTIONS, values, np.arange(1), np.arange(n or 1))
+
+
+def _from_posterior(
+    model: PopModel, events: EventTable, dt: xr.DataTree, n: int, new_subjects: bool | None
+) -> tuple[PopModel, Source]:
+    fitted = study_of(dt)
+    if dims.POSTERIOR not in dt.children:
+        raise ValueError("This DataTree has no posterior: it is not the result of a fit.")
+    if model.resolved(fitted.events) != fitted.model:
+        raise ValueError(
+            "The model is not the one whose posterior the DataTree holds. "
+            "Pass the model of that fit: popbayes.PopModel.from_json(dt.attrs['model'])."
+        )
+    posterior = _thinned(dt[dims.POSTERIOR].to_dataset(), n)
+    same = same_design(events, fitted.events)
+    new = (not same) if new_subjects is None else new_subjects
+    etas = None if new or not fitted.model.eta_names else _own_etas(posterior, events)
+    return fitted.model, Source(
+        "posterior",
+        dims.POSTERIOR_PREDICTIVE if same else dims.PREDICTIONS,
+        posterior_values(posterior),
+        posterior[dims.CHAIN].to_numpy(),
+        posterior[dims.DRAW].to_numpy(),
+        etas,
+    )
+
+
+def _thinned(posterior: xr.Dataset, n: int) -> xr.Dataset:
+    """About `n` draws, the same ones of every chain, evenly spaced."""
+    length = posterior.sizes[dims.DRAW]
+    size = min(length, -(-n // posterior.sizes[dims.CHAIN]))
+    return posterior.isel({dims.DRAW: np.linspace(0, length - 1, size).round().astype(int)})
+
+
+def _own_etas(posterior: xr.Dataset, events: EventTable) -> np.ndarray:
+    """The random effects of the subjects of the design, by their labels, (n_draw, n_subject, n_eta)."""
+    place = {str(label): index for index, label in enumerate(posterior[dims.SUBJECT].to_numpy())}
+    absent = [str(label) for label in events.subjects if str(label) not in place]
+    if absent:
+        raise ValueError(
+            f"The posterior has no random effects of subject(s) {', '.join(absent[:10])}; "
+            "use new_subjects=True to draw them."
+        )
+    etas = posterior_values(posterior[[dims.ETA]])[dims.ETA]
+    return etas[:, [place[str(label)] for label in events.subjects]]
+
+
+def same_design(one: EventTable, other: EventTable) -> bool:
+    """Whether two event tables are the same but for the observed values and what they are called."""
+    ignored = {"dv", "name", "source", "columns", "unused", "units", "row"}
+    for field in fields(EventTable):
+        mine, theirs = getattr(one, field.name), getattr(other, field.name)
+        if field.name in ignored:
+            continue
+        pairs = (
+            [(mine.get(k), theirs.get(k)) for k in {*mine, *theirs}]
+            if isinstance(mine, dict)
+            else [(mine, theirs)]
+        )
+        if not all(_equal(a, b) for a, b in pairs):
+            return False
+    return True
+
+
+def _equal(one: Any, other: Any) -> bool:
+    one, other = np.asarray(one), np.asarray(other)
+    numbers = one.dtype.kind == "f" and other.dtype.kind == "f"
+    return bool(np.array_equal(one, other, equal_nan=numbers))
+
+
+def _simulated(
+    study: Study, source: Source, subjects: np.random.Generator, residuals: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """`dv`, `ipred` and `pred`, each (n_draw, n_obs), computed in chunks of draws."""
+    model, design = study.model, study.design
+    n_draw = len(source.chain) * len(source.draw)
+    out = {name: np.empty((n_draw, design.n_obs)) for name in SIMULATED}
+    for rows in chunks(n_draw, design.n_obs):
+        values = {name: value[rows] for name, value in source.values.items()}
+        if source.etas is None:
+            shape = (rows.stop - rows.start, design.n_subject, len(model.eta_names))
+            etas = random_effects(model, values, subjects.standard_normal(shape))
+        else:
+            etas = source.etas[rows]
+        typical = model.individual_parameters(values, None, design, np)
+        own = typical if etas is None else model.individual_parameters(values, etas, design, np)
+        out[dims.PRED][rows] = evaluate(model.structural, design, typical)
+        out[dims.IPRED][rows] = evaluate(model.structural, design, own)
+        out[dims.DV][rows] = model.residual.sample(residuals, out[dims.IPRED][rows], sigmas(study, values))
+    return out
+
+
+def _dataset(simulated: dict[str, np.ndarray], source: Source) -> xr.Dataset:
+    shape = (len(source.chain), len(source.draw), -1)
+    return xr.Dataset(
+        {
+            name: ((dims.CHAIN, dims.DRAW, dims.OBS), values.reshape(shape))
+            for name, values in simulated.items()
+        },
+        coords={
+            dims.CHAIN: source.chain,
+            dims.DRAW: source.draw,
+            dims.OBS: np.arange(simulated[dims.DV].shape[-1]),
+        },
+    )
+
+
+def _population_dataset(model: PopModel, source: Source) -> xr.Dataset:
+    """The population values drawn from the priors, named and shaped as in a posterior."""
+    levels = {
+        dims.beta(name, one.column): (dims.level_dim(one.column), one.levels)
+        for name, parameter in model.parameters.items()
+        for one in parameter.covariates
+        if one.levels
+    }
+    labels = {dims.ETA_OF: list(model.eta_names), dims.ETA_OF2: list(model.eta_names)}
+    own = {dims.OMEGA: (dims.ETA_OF,), dims.CORR: (dims.ETA_OF, dims.ETA_OF2)}
+    own |= {name: (dim,) for name, (dim, _) in levels.items()}
+    labels |= {dim: list(names) for dim, names in levels.values()}
+    arrays = {}
+    for name, value in source.values.items():
+        shape = (1, len(value), *(value.shape[1:] if name in own else ()))
+        arrays[name] = ((dims.CHAIN, dims.DRAW, *own.get(name, ())), value.reshape(shape))
+    used = {dim for shape, _ in arrays.values() for dim in shape}
+    coords = {name: names for name, names in labels.items() if name in used}
+    return xr.Dataset(arrays, coords={dims.CHAIN: source.chain, dims.DRAW: source.draw, **coords})
