@@ -1,0 +1,1 @@
+"""What a DataTree says of a model: tables, residuals, predictive checks and comparisons."""

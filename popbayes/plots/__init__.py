@@ -1,0 +1,1 @@
+"""Pictures of diagnostics: one figure for each function of `popbayes.diagnostics`."""

@@ -1,0 +1,94 @@
+"""How far the data of each subject are overruled by the population: shrinkage and pooling."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from popbayes.diagnostics.gof import weighted_residuals
+from popbayes.diagnostics.tree import posterior
+from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA
+from popbayes.infer.pointwise import individual_predictions, mean_of_draws
+from popbayes.infer.tree import study_of
+
+EPSILON = "epsilon"
+
+
+def shrinkage(dt: xr.DataTree, *, scale: str = "sd") -> pd.DataFrame:
+    r"""Shrinkage of the random effects and of the residuals.
+
+    With :math:`\hat\eta_i` the posterior mean of a subject's random effect and :math:`\omega` that of its
+    standard deviation,
+
+    .. math::
+
+        \text{sd: } 1 - \frac{\mathrm{sd}_i(\hat\eta_i)}{\omega}, \qquad
+        \text{variance: } 1 - \frac{\mathrm{var}_i(\hat\eta_i)}{\omega^2}, \qquad
+        \text{pooling} = 1 - \frac{\mathrm{var}_i\{\mathrm{E}(\eta_i \mid y)\}}
+                                  {\mathrm{E}\{\mathrm{var}_i(\eta_i) \mid y\}}.
+
+    The row ``epsilon`` is :math:`1 - \mathrm{sd}(\mathrm{iwres})` (or its variance): how far the individual
+    fits follow the residual error.
+
+    Near 0 the data speak for themselves; near 1 the estimates are pulled to the typical value, and plots of
+    them mislead. Sampling variation, of few subjects above all, can make a value negative.
+
+    Parameters
+    ----------
+    dt : DataTree
+        A fit.
+    scale : {"sd", "variance"}
+        Scale of the column `shrinkage`; NONMEM and most papers use the standard deviation.
+
+    Returns
+    -------
+    DataFrame
+        One row for each random effect, and ``epsilon``; columns `omega` (posterior mean), `sd` (of the
+        estimates, or of iwres), `shrinkage` and `pooling`, as fractions. `scale` is in its ``attrs``.
+
+    References
+    ----------
+    Savic & Karlsson, *AAPS Journal* 11 (2009) 558-569; Gelman & Pardoe, *Technometrics* 48 (2006) 241-251.
+    """
+    if scale not in ("sd", "variance"):
+        raise ValueError(f'scale must be "sd" or "variance", not {scale!r}.')
+    power = 1 if scale == "sd" else 2
+    rows = eta_shrinkage(posterior(dt), power)
+    study = study_of(dt)
+    iwres = weighted_residuals(study, posterior(dt), mean_of_draws(dt, individual_predictions))
+    sd = float(np.nanstd(iwres, ddof=1)) if np.isfinite(iwres).sum() > 1 else np.nan
+    rows.loc[EPSILON] = {"omega": np.nan, "sd": sd, "shrinkage": 1 - sd**power, "pooling": np.nan}
+    rows.attrs["scale"] = scale
+    return rows
+
+
+def eta_shrinkage(draws: xr.Dataset, power: int = 1) -> pd.DataFrame:
+    """Shrinkage (`power` 1 for standard deviations, 2 for variances) and pooling factor of each eta."""
+    columns = ["omega", "sd", "shrinkage", "pooling"]
+    rows = pd.DataFrame(columns=columns, index=pd.Index([], name=ETA_OF, dtype=object), dtype=float)
+    if ETA not in draws:
+        return rows
+    eta = draws[ETA].transpose(CHAIN, DRAW, "subject", ETA_OF)
+    omega = draws[OMEGA].mean((CHAIN, DRAW)).sel({ETA_OF: eta[ETA_OF]}).to_numpy()
+    values = eta.to_numpy().reshape(-1, eta.sizes["subject"], eta.sizes[ETA_OF])
+    sd, pooling = spread(values), pooling_factor(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(omega > 0, sd / omega, np.nan)
+    for i, name in enumerate(eta[ETA_OF].to_numpy()):
+        rows.loc[str(name)] = [omega[i], sd[i], 1 - ratio[i] ** power, pooling[i]]
+    return rows
+
+
+def spread(eta: np.ndarray) -> np.ndarray:
+    """Standard deviation over subjects of the posterior means; `eta` is (n_draw, n_subject, n_eta)."""
+    if eta.shape[1] < 2:
+        return np.full(eta.shape[2], np.nan)
+    return eta.mean(axis=0).std(axis=0, ddof=1)
+
+
+def pooling_factor(eta: np.ndarray) -> np.ndarray:
+    """Gelman and Pardoe's factor of each random effect; `eta` is (n_draw, n_subject, n_eta)."""
+    if eta.shape[1] < 2:
+        return np.full(eta.shape[2], np.nan)
+    within = eta.var(axis=1, ddof=1).mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(within > 0, 1 - spread(eta) ** 2 / within, np.nan)

@@ -1,0 +1,158 @@
+"""The parameter table of a fit, as a paper prints it, with what must be known before reading it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from popbayes.diagnostics.convergence import convergence_messages, mixing
+from popbayes.diagnostics.population import draws_of, estimated_draws
+from popbayes.diagnostics.result import Table
+from popbayes.diagnostics.shrinkage import eta_shrinkage
+from popbayes.diagnostics.tree import posterior
+from popbayes.infer.tree import study_of
+from popbayes.model import Row
+
+FIXED = "FIX"
+
+
+def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> Table:
+    r"""Parameter table: one row for each quantity of the population, in the model's order.
+
+    Typical values, covariate coefficients, random effects (:math:`\omega`, a standard deviation; its CV% is
+    :math:`100 \sqrt{e^{\omega^2} - 1}` for a log-normal parameter), correlations, and residual parameters.
+    Fixed ones are marked FIX.
+
+    Parameters
+    ----------
+    dt : DataTree
+        A fit.
+    interval : float
+        Probability of the equal-tailed interval.
+    point : {"mean", "median"}
+        The estimate that is given.
+
+    Returns
+    -------
+    Table
+        Prints what speaks against the fit first (`messages`: R-hat above 1.01, ESS below 400, divergences,
+        low BFMI), then the table. `table` is a DataFrame: `unit`, `mean` (or `median`), `sd`, `rse_percent`
+        (100 sd / estimate), `lower`, `upper`, `cv_percent`, `shrinkage_percent` (of the random effect, SD
+        scale), `rhat`, `ess_bulk`, `ess_tail`, `fixed` and `prior`, indexed by the name in the DataTree.
+
+    References
+    ----------
+    Vehtari, Gelman, Simpson, Carpenter & Bürkner, *Bayesian Analysis* 16 (2021) 667-718, on R-hat and ESS.
+    """
+    if point not in ("mean", "median"):
+        raise ValueError(f'point must be "mean" or "median", not {point!r}.')
+    if not 0 < interval < 1:
+        raise ValueError(f"interval must be a probability between 0 and 1, not {interval!r}.")
+    study, draws = study_of(dt), posterior(dt)
+    rows = study.model.population_rows(study.events.units.get("DV", ""))
+    table = population_table(rows, draws, interval, point)
+    chains, size = draws.sizes["chain"], draws.sizes["draw"]
+    name = study.model.name or type(study.model.structural).__name__
+    many = "chain" if chains == 1 else "chains"
+    return Table(
+        table=table,
+        printed=printed(table, interval, point),
+        messages=convergence_messages(dt, draws, rows),
+        title=f"Population parameters of {name}: {chains} {many} of {size} draws",
+        notes=(
+            "omega: standard deviation of the random effect; CV%: of a log-normal parameter; RSE%: posterior "
+            f"SD over estimate; shrinkage%: of the random effects, SD scale; interval: {100 * interval:g} %, "
+            "equal-tailed; FIX: not estimated.",
+        ),
+    )
+
+
+def population_table(rows: list[Row], draws: xr.Dataset, interval: float, point: str) -> pd.DataFrame:
+    """Numbers of the parameter table; see `summary`."""
+    shrunk = eta_shrinkage(draws)["shrinkage"]
+    labels, values = estimated_draws(rows, draws)
+    mixed = mixing(labels, values)
+    place = {label: i for i, label in enumerate(labels)}
+    records = []
+    for row in rows:
+        record = _fixed(row) if row.fixed else _estimate(draws_of(row, draws), interval, point)
+        estimate = record["estimate"]
+        record["rse_percent"] = 100 * record["sd"] / abs(estimate) if estimate else np.nan
+        log_omega = row.kind == "omega" and row.scale == "log"
+        record["cv_percent"] = 100 * np.sqrt(np.expm1(estimate**2)) if log_omega else np.nan
+        has_eta = row.kind == "omega" and row.index in shrunk.index
+        record["shrinkage_percent"] = 100 * shrunk[row.index] if has_eta else np.nan
+        for name in ("rhat", "ess_bulk", "ess_tail"):
+            record[name] = getattr(mixed, name)[place[row.label]] if row.label in place else np.nan
+        records.append({"unit": row.unit, point: estimate, **record, "fixed": row.fixed, "prior": row.prior})
+    order = ["unit", point, "sd", "rse_percent", "lower", "upper", "cv_percent", "shrinkage_percent"]
+    order += ["rhat", "ess_bulk", "ess_tail", "fixed", "prior"]
+    index = pd.Index([row.label for row in rows], name="parameter")
+    return pd.DataFrame(records, index=index, columns=order)
+
+
+def _fixed(row: Row) -> dict[str, float]:
+    value = np.nan if row.value is None else row.value
+    return {"estimate": value, "sd": np.nan, "lower": np.nan, "upper": np.nan}
+
+
+def _estimate(values: np.ndarray, interval: float, point: str) -> dict[str, float]:
+    low, high = np.quantile(values, ((1 - interval) / 2, (1 + interval) / 2))
+    centre = values.mean() if point == "mean" else np.median(values)
+    return {
+        "estimate": float(centre),
+        "sd": float(values.std(ddof=1)),
+        "lower": float(low),
+        "upper": float(high),
+    }
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column is headed and its cells written."""
+
+    head: str
+    write: Callable[[float], str]
+
+
+def printed(table: pd.DataFrame, interval: float, point: str) -> pd.DataFrame:
+    """Cells as text, three significant figures; columns that are empty throughout are left out."""
+    tails = [f"{50 * (1 - interval):.3g}%", f"{50 * (1 + interval):.3g}%"]
+    columns = {
+        point: Column(point, significant),
+        "sd": Column("SD", significant),
+        "rse_percent": Column("RSE%", "{:.1f}".format),
+        "lower": Column(tails[0], significant),
+        "upper": Column(tails[1], significant),
+        "cv_percent": Column("CV%", "{:.1f}".format),
+        "shrinkage_percent": Column("shrinkage%", "{:.1f}".format),
+        "rhat": Column("R-hat", "{:.3f}".format),
+        "ess_bulk": Column("ESS bulk", "{:.0f}".format),
+        "ess_tail": Column("ESS tail", "{:.0f}".format),
+    }
+    cells = {"unit": table["unit"].tolist()} if table["unit"].any() else {}
+    for name, column in columns.items():
+        values = table[name].to_numpy()
+        if np.isfinite(values).any():
+            cells[column.head] = [column.write(v) if np.isfinite(v) else "" for v in values]
+    if "SD" in cells:
+        cells["SD"] = [
+            FIXED if fixed else cell for fixed, cell in zip(table["fixed"], cells["SD"], strict=True)
+        ]
+    elif table["fixed"].any():
+        cells["SD"] = [FIXED if fixed else "" for fixed in table["fixed"]]
+    return pd.DataFrame(cells, index=table.index)
+
+
+def significant(value: float, figures: int = 3) -> str:
+    """Return a number with three figures, without exponent where it can: ``0.0340``, ``2860``."""
+    if value == 0:
+        return "0"
+    size = int(np.floor(np.log10(abs(value))))
+    if not -5 <= size < 7:
+        return f"{value:.{figures - 1}e}"
+    rounded = round(value, figures - 1 - size)
+    size = int(np.floor(np.log10(abs(rounded))))
+    return f"{rounded:.{max(0, figures - 1 - size)}f}"

@@ -1,0 +1,301 @@
+"""Visual predictive checks: percentiles of the observations against those of simulated studies."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from popbayes.data.events import EventTable
+from popbayes.diagnostics.vpc_bins import Bins, make_bins
+from popbayes.dims import (
+    CHAIN,
+    DRAW,
+    DV,
+    OBS,
+    OBSERVED_DATA,
+    POSTERIOR_PREDICTIVE,
+    PRED,
+    PREDICTIONS,
+    PRIOR_PREDICTIVE,
+)
+from popbayes.infer.tree import study_of
+
+GROUPS = (POSTERIOR_PREDICTIVE, PREDICTIONS, PRIOR_PREDICTIVE)
+MOST_STRATA = 12
+ALL = "all"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One study and its replicates, row by row the same: what a check compares.
+
+    Attributes
+    ----------
+    observed : (n_obs,)
+    simulated : (n_replicate, n_obs)
+    time : (n_obs,), nan where there is none (time after dose, before the first)
+    subject : (n_obs,)
+    """
+
+    observed: np.ndarray
+    simulated: np.ndarray
+    time: np.ndarray
+    subject: np.ndarray
+
+    def where(self, keep: np.ndarray) -> "Study":
+        """Return the part of the study at some observations."""
+        return Study(self.observed[keep], self.simulated[:, keep], self.time[keep], self.subject[keep])
+
+
+def vpc(
+    dt: xr.DataTree,
+    *,
+    pred_corr: bool = False,
+    bins: int | str | Sequence[float] | None = None,
+    against: str = "time",
+    by: str | None = None,
+    quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+    interval: float = 0.9,
+) -> xr.Dataset:
+    r"""Visual predictive check, with prediction correction on request.
+
+    In every bin of time the percentiles of the observations stand beside the same percentiles of each
+    replicate of the study; their spread over replicates is the interval in which the observed percentile
+    should lie.
+
+    Prediction correction takes out what differs by design within a bin (doses, covariates),
+
+    .. math:: y^{pc}_{ij} = y_{ij} \frac{\operatorname{median}_{bin}(\mathrm{pred})}{\mathrm{pred}_{ij}},
+
+    with the same `pred` (median over the draws of the prediction at eta = 0) for observations and replicates,
+    so that both go through one fixed transformation. Where `pred` is 0 (before the first dose) nothing is
+    corrected, in neither, and the result counts it (attribute `n_uncorrected`).
+
+    Parameters
+    ----------
+    dt : DataTree
+        Replicates, as `popbayes.simulate` returns them.
+    pred_corr : bool
+        Whether to correct for the prediction.
+    bins : None, "times", int or sequence
+        None: each distinct time where these are few, else bins of about equal counts. ``"times"``: each
+        distinct time. A number of bins of about equal counts, or their edges.
+    against : {"time", "tad"}
+        Time, or time after the last dose.
+    by : str, optional
+        ``"dvid"``, or a covariate with few values: one check for each. Several DVID are always told apart.
+    quantiles : sequence of float
+        Which percentiles, as fractions.
+    interval : float
+        Probability of the intervals.
+
+    Returns
+    -------
+    Dataset
+        `observed`, `simulated` (median over replicates), `lower`, `upper` over (stratum, bin, quantile);
+        `middle`, `left`, `right`, `n` over (stratum, bin); and the points: `dv` (corrected, if so), `time`,
+        `bin`, `stratum_of` over obs, bin -1 where an observation lies in none.
+
+    Raises
+    ------
+    ValueError
+        Where observations and replicates are not the same rows, or there is nothing to compare.
+
+    References
+    ----------
+    Bergstrand, Hooker, Wallin & Karlsson, *AAPS Journal* 13 (2011) 143-151.
+    """
+    check_fractions(quantiles, interval)
+    group = simulated_group(dt)
+    events = study_of(dt).events
+    study = aligned(dt, group, events, against)
+    strata, stratum = stratify(events, by)
+    pred = typical(dt, group, events) if pred_corr else None
+    points_dv, points_bin, parts, uncorrected = study.observed.copy(), np.full(events.n_obs, -1), [], 0
+    for number in range(len(strata)):
+        keep = stratum == number
+        part = study.where(keep)
+        made = make_bins(part.time, part.subject, bins)
+        if pred is not None:
+            factor, count = correction(pred[keep], made)
+            part = Study(part.observed * factor, part.simulated * factor, part.time, part.subject)
+            uncorrected += count
+        points_dv[keep], points_bin[keep] = part.observed, made.index
+        parts.append(_percentiles(part, made, quantiles, interval))
+    result = xr.concat(parts, dim="stratum", join="outer").assign_coords(stratum=list(strata))
+    result = result.assign(
+        dv=(OBS, points_dv), time=(OBS, study.time), bin_of=(OBS, points_bin), stratum_of=(OBS, stratum)
+    )
+    return result.assign_attrs(
+        group=group,
+        pred_corr=int(pred_corr),
+        n_uncorrected=uncorrected,
+        against=against,
+        by=strata_name(events, by),
+        interval=interval,
+        n_replicate=len(study.simulated),
+        time_unit=events.units.get("TIME", ""),
+        dv_unit=events.units.get("DV", ""),
+    )
+
+
+def check_fractions(quantiles: Sequence[float], interval: float) -> None:
+    """Refuse percentiles and probabilities that are not fractions."""
+    if (
+        not len(quantiles)
+        or not all(0 < q < 1 for q in quantiles)
+        or list(quantiles) != sorted(set(quantiles))
+    ):
+        raise ValueError(f"quantiles must be increasing fractions between 0 and 1, not {tuple(quantiles)!r}.")
+    if not 0 < interval < 1:
+        raise ValueError(f"interval must be a probability between 0 and 1, not {interval!r}.")
+
+
+def simulated_group(dt: xr.DataTree) -> str:
+    """Name of the group of a tree that holds replicates.
+
+    Raises
+    ------
+    ValueError
+        Where there is none.
+    """
+    found = [group for group in GROUPS if group in dt.children and DV in dt[group].data_vars]
+    if not found:
+        raise ValueError(
+            f"This DataTree has no simulated observations (its groups: {', '.join(dt.children) or 'none'}). "
+            "Give vpc what popbayes.simulate returned: vpc(simulate(model, data, dt, seed=1))."
+        )
+    return found[0]
+
+
+def aligned(dt: xr.DataTree, group: str, events: EventTable, against: str) -> Study:
+    """Observations and replicates, after checking that they are the same rows in the same order.
+
+    Raises
+    ------
+    ValueError
+        Where they are not, or where there are no observed values.
+    """
+    if against not in ("time", "tad"):
+        raise ValueError(f'against must be "time" or "tad", not {against!r}.')
+    if OBSERVED_DATA not in dt.children or not events.has_dv:
+        raise ValueError(
+            "There are no observations to check the simulations against: the table that they were simulated "
+            "for is a design without DV. Simulate for the data of the fit."
+        )
+    simulated, observed = dt[group][DV], dt[OBSERVED_DATA][DV]
+    rows = observed[OBS].to_numpy()
+    if simulated.sizes[OBS] != len(rows) or not np.array_equal(simulated[OBS].to_numpy(), rows):
+        raise ValueError(
+            f"The {simulated.sizes[OBS]} simulated and the {len(rows)} observed rows are not the same rows "
+            "(coordinate obs): they cannot be compared."
+        )
+    if not np.array_equal(observed.to_numpy(), events.obs_dv):
+        raise ValueError("The observed values differ from those of the event table in the same DataTree.")
+    values = simulated.transpose(CHAIN, DRAW, OBS).to_numpy().reshape(-1, len(rows))
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        warnings.warn(
+            f"{(~finite).sum()} of {len(finite)} simulated studies hold values that are not finite; they are "
+            "left out of the check.",
+            stacklevel=3,
+        )
+    if not finite.any():
+        raise ValueError("No simulated study is finite throughout: there is nothing to check against.")
+    time = events.obs_time if against == "time" else events.obs_tad
+    return Study(events.obs_dv, values[finite], time, events.obs_subject)
+
+
+def typical(dt: xr.DataTree, group: str, events: EventTable) -> np.ndarray:
+    """Median over draws of the prediction at eta = 0, (n_obs,).
+
+    Raises
+    ------
+    ValueError
+        Where the tree has none, or a negative one.
+    """
+    if PRED not in dt[group].data_vars:
+        raise ValueError(
+            f"Prediction correction needs the variable pred in the group {group}; it is not there."
+        )
+    pred = dt[group][PRED].median((CHAIN, DRAW)).to_numpy()
+    if (pred < 0).any():
+        i = int(np.flatnonzero(pred < 0)[0])
+        raise ValueError(
+            f"Prediction correction is for outcomes that cannot be negative, but pred of subject "
+            f"{events.subjects[events.obs_subject[i]]} at time {events.obs_time[i]:g} is {pred[i]:g}."
+        )
+    return pred
+
+
+def correction(pred: np.ndarray, bins: Bins) -> tuple[np.ndarray, int]:
+    """Factor of each observation, median `pred` of its bin over its own; and how many a zero leaves at 1."""
+    factor = np.ones(len(pred))
+    for b in range(bins.n):
+        inside = bins.index == b
+        factor[inside] = np.median(pred[inside]) / np.where(pred[inside] > 0, pred[inside], np.nan)
+    none = ~(np.isfinite(factor) & (factor > 0))
+    factor[none] = 1.0
+    return factor, int(none.sum())
+
+
+def strata_name(events: EventTable, by: str | None) -> str:
+    """Column by which the check is split; empty if it is not."""
+    several = len(np.unique(events.dvid[events.is_obs])) > 1
+    return by or ("dvid" if several else "")
+
+
+def stratify(events: EventTable, by: str | None) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the strata, and the number of the stratum of each observation.
+
+    Raises
+    ------
+    ValueError
+        For an unknown covariate, or one with too many values.
+    """
+    name = strata_name(events, by)
+    if not name:
+        return (ALL,), np.zeros(events.n_obs, dtype=int)
+    if name == "dvid":
+        values = events.dvid[events.is_obs]
+    elif name in events.covariates:
+        values = events.covariates[name][events.is_obs]
+    else:
+        known = ", ".join(["dvid", *events.covariates])
+        raise ValueError(f"by must name a column to split the check by; {name!r} is not one of: {known}.")
+    levels, index = np.unique(values, return_inverse=True)
+    if len(levels) > MOST_STRATA:
+        raise ValueError(
+            f"by={name!r} has {len(levels)} values; a check can be split by at most {MOST_STRATA}. Make a "
+            "column of groups."
+        )
+    return tuple(f"{name} {v:g}" if not isinstance(v, str) else f"{name} {v}" for v in levels), index
+
+
+def _percentiles(part: Study, bins: Bins, quantiles: Sequence[float], interval: float) -> xr.Dataset:
+    """Percentiles of observations and replicates by bin; intervals over replicates."""
+    shape = (bins.n, len(quantiles))
+    observed, simulated, lower, upper = (np.empty(shape) for _ in range(4))
+    tails = ((1 - interval) / 2, 0.5, (1 + interval) / 2)
+    for b in range(bins.n):
+        inside = bins.index == b
+        observed[b] = np.quantile(part.observed[inside], quantiles)
+        replicated = np.quantile(part.simulated[:, inside], quantiles, axis=1)
+        lower[b], simulated[b], upper[b] = np.quantile(replicated, tails, axis=1)
+    over = ("bin", "quantile")
+    count = np.bincount(bins.index[bins.index >= 0], minlength=bins.n)
+    return xr.Dataset(
+        {
+            "observed": (over, observed),
+            "simulated": (over, simulated),
+            "lower": (over, lower),
+            "upper": (over, upper),
+            "middle": ("bin", bins.middle),
+            "left": ("bin", bins.left),
+            "right": ("bin", bins.right),
+            "n": ("bin", count.astype(float)),
+        },
+        coords={"bin": np.arange(bins.n), "quantile": list(quantiles)},
+    )

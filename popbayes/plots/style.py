@@ -1,0 +1,147 @@
+"""How every figure looks: colours that all eyes tell apart, sizes for a notebook, units in labels."""
+
+import io
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, final
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito's colours, told apart with any colour vision and in grey (their order of lightness differs).
+BLUE, SKY, ORANGE, VERMILLION, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"
+INK, GREY, LIGHT = "#222222", "#6E6E6E", "#D9D9D9"
+
+RC = {
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "figure.titlesize": 11.0,
+    "figure.titleweight": "bold",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+SCREEN_DPI = 120
+
+
+@final
+class Picture(Figure):
+    """A matplotlib Figure of no window; a notebook shows it where it is the last value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self, SCREEN_DPI)
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """Return the figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def styled[**P](draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw with the settings of `RC`, whatever the user's own are, and leave those as they were."""
+
+    @wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_backend(), **RC}):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def _backend() -> dict[str, Any]:
+    kept = ("backend", "interactive", "toolbar")
+    return {name: matplotlib.rcParams[name] for name in kept if name != "backend"}
+
+
+def picture(width: float, height: float) -> Picture:
+    """Return an empty figure of this size, in inches."""
+    return Picture(figsize=(width, height), layout="constrained")
+
+
+def label(name: str, unit: str) -> str:
+    """Return an axis label: ``Time (h)``."""
+    return f"{name} ({unit})" if unit else name
+
+
+def label_of(variable: xr.DataArray) -> str:
+    """Return the axis label of a variable, from its attributes."""
+    return label(variable.attrs.get("long_name", str(variable.name)), variable.attrs.get("units", ""))
+
+
+def on_log(ax: Axes, axis: str, values: np.ndarray) -> int:
+    """Make an axis logarithmic, with limits around the positive values; return how many are not positive.
+
+    An axis with nothing positive to show stays linear.
+    """
+    finite = values[np.isfinite(values)]
+    positive = finite[finite > 0]
+    if len(positive) == 0:
+        return len(finite)
+    getattr(ax, f"set_{axis}scale")("log")
+    low, high = positive.min(), positive.max()
+    margin = (high / low) ** 0.06 if high > low else 1.5
+    getattr(ax, f"set_{axis}lim")(low / margin, high * margin)
+    return len(finite) - len(positive)
+
+
+def smooth(
+    x: np.ndarray, y: np.ndarray, span: float = 0.75, points: int = 60
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Local linear regression with tricube weights (loess of degree 1, without robustness steps).
+
+    Parameters
+    ----------
+    x, y : (n,) pairs; those with a missing value are left out.
+    span : float
+        Fraction of the pairs in each neighbourhood.
+    points : int
+        Places at which the curve is evaluated, over the range of x.
+
+    Returns
+    -------
+    (points,), (points,)
+        The curve; empty for fewer than 5 pairs or a single value of x.
+
+    References
+    ----------
+    Cleveland, *Journal of the American Statistical Association* 74 (1979) 829-836.
+    """
+    keep = np.isfinite(x) & np.isfinite(y)
+    x, y = x[keep], y[keep]
+    if len(x) < 5 or np.ptp(x) == 0:
+        return np.array([]), np.array([])
+    grid = np.linspace(x.min(), x.max(), points)
+    distance = np.abs(grid[:, None] - x)
+    reach = np.sort(distance, axis=1)[:, max(4, int(np.ceil(span * len(x))) - 1)] + 1e-9 * np.ptp(x)
+    weight = np.clip(1 - (distance / reach[:, None]) ** 3, 0, None) ** 3
+    total = weight.sum(axis=1)
+    mean_x, mean_y = weight @ x / total, weight @ y / total
+    centred = x - mean_x[:, None]
+    spread = (weight * centred**2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where(spread > 0, (weight * centred * y).sum(axis=1) / spread, 0.0)
+    return grid, mean_y + slope * (grid - mean_x)
