@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 import nutpie
+import pytensor
+import pytensor.tensor as pt
 
 import popbayes as pb
 from benchmarks.timing import Spread, cpu_per_call, nutpie_gradient
 from popbayes.building import design_for
-from popbayes.engine.linear import linear_kernels
-from popbayes.engine.op import route
+from popbayes.engine.op import predict
 
 SEED = 3
 JITTER = 0.1
@@ -44,32 +46,29 @@ def time_gradient(model: pb.PopModel, data: pb.EventTable) -> Gradient:
 def engine_calls(
     model: pb.PopModel, data: pb.EventTable, rng: np.random.Generator
 ) -> Callable[[int], object]:
-    """Loop over forward and adjoint kernel, arrays allocated as the Op allocates them: once a call."""
-    structural, design = model.structural, design_for(model, data)
-    channels, schedule = route(structural, design)
-    kernels = linear_kernels(
-        structural, (structural.outputs[0],), channels, not design.one_segment_per_subject
-    )
-    medians = [model.parameters[name].prior.median() for name in structural.parameters]
-    theta = np.exp(np.log(medians) + JITTER * rng.standard_normal((design.n_segment, len(medians))))
-    forward, pull, layout = kernels.forward.function, kernels.pull.function, kernels.layout
-    n_modes, n_kept, n_coefs = layout.n_modes, layout.n_modes * len(layout.rows), layout.size
-    gpred = rng.standard_normal(design.n_obs)
+    """Loop over a function of nothing but the engine's Op and its gradient, compiled as nutpie compiles."""
+    design = design_for(model, data)
+    names = model.structural.parameters
+    theta = {name: pt.dvector(name) for name in names}
+    prediction = predict(model.structural, design, theta)
+    weights = pt.dvector("weights")
+    gradients = pytensor.grad((weights * prediction).sum(), list(theta.values()))
+    function = pytensor.function([*theta.values(), weights], [prediction, *gradients], mode="NUMBA")
+    shared = [variable.get_value(borrow=True) for variable in function.get_shared()]
+    medians = [model.parameters[name].prior.start() for name in names]
+    around = np.exp(JITTER * rng.standard_normal((len(names), design.n_segment)))
+    values = [median * factor for median, factor in zip(medians, around, strict=True)]
+    return call_loop(function.vm.jit_fn, (*values, rng.standard_normal(design.n_obs), *shared))
+
+
+def call_loop(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[[int], object]:
+    """Call a compiled function again and again from compiled code."""
 
     @numba.njit
-    def loop(number, theta, gpred, ptr, ri, rt, si, sf, sptr):
+    def loop(number, arguments):
         total = 0.0
         for _ in range(number):
-            pred = np.empty(gpred.shape[0])
-            coefs = np.empty((theta.shape[0], n_coefs))
-            states = np.empty((rt.shape[0], n_kept))
-            decays = np.empty((rt.shape[0], n_modes))
-            streams = np.empty((si.shape[0], 5))
-            log = np.empty((si.shape[0], 2), dtype=np.int64)
-            gtheta = np.zeros(theta.shape)
-            forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, states, decays, streams, log)
-            pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, states, decays, streams, log, gtheta)
-            total += gtheta[0, 0]
+            total += function(*arguments)[0][0]
         return total
 
-    return lambda number: loop(number, theta, gpred, *schedule.arrays)
+    return lambda number: loop(number, arguments)
