@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from html import escape
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from popbayes.diagnostics.result import messages_html
+from popbayes.diagnostics.result import WIDTH, messages_html, messages_text
 from popbayes.dims import LOG_LIKELIHOOD, OBS
 from popbayes.infer.pointwise import log_likelihood
 from popbayes.infer.tree import study_of
@@ -58,8 +59,7 @@ class Elpd:
         lines = [f"{'':<10}{'estimate':>10}{'SE':>8}"]
         for name, value, se in rows:
             lines.append(f"{name:<10}{value:>10.1f}" + (f"{se:>8.1f}" if se is not None else ""))
-        above = [*(f"! {message}" for message in self.messages), ""] if self.messages else []
-        return "\n".join([*above, self.title, "", *lines])
+        return "\n".join([*messages_text(self.messages), fill(self.title, WIDTH), "", *lines])
 
     __repr__ = __str__
 

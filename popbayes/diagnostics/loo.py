@@ -109,7 +109,8 @@ def _messages(pointwise: xr.Dataset, good: float) -> tuple[str, ...]:
     worst = bad[np.argsort(-khat[bad], kind="stable")]
     return (
         f"Leave-one-out is unreliable for {len(bad)} of {len(khat)} observations: k-hat is above {good:.2f} "
-        f"({named(pointwise, worst)}; worst {np.nanmax(khat):.2f}). Without any one of them the posterior "
-        "would be another. Look at these observations and their subjects' fits; a residual error with "
-        "heavier tails, or a model that describes them, mends it.",
+        f"({named(pointwise, worst)}; worst {np.nanmax(khat):.2f}). Leaving out any one of these would "
+        "change the posterior more than importance sampling can follow. Look at them and at their subjects' "
+        "fits; a model that describes them, or a residual error with heavier tails, mends it; just above the "
+        "limit, more draws do.",
     )

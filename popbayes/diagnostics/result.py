@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from html import escape
 from os import PathLike
+from textwrap import fill
 
 import pandas as pd
+
+WIDTH = 100
+"""Characters of a line of text."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,10 +56,11 @@ class Table:
             for i in range(len(body) + 1)
         ]
         rule = "-" * max(map(len, lines))
-        warned = [f"! {message}" for message in self.messages]
-        above = [*warned, ""] if warned else []
+        above = messages_text(self.messages)
         titled = [self.title, ""] if self.title else []
-        return "\n".join([*above, *titled, lines[0], rule, *lines[1:], rule, *self.notes])
+        return "\n".join(
+            [*above, *titled, lines[0], rule, *lines[1:], rule, *(fill(note, WIDTH) for note in self.notes)]
+        )
 
     __repr__ = __str__
 
@@ -77,6 +82,15 @@ class Table:
             f'<table class="popbayes">{caption}<thead><tr><th scope="col">{name}</th>{head}</tr></thead>'
             f"<tbody>{rows}</tbody></table>"
         )
+
+
+def messages_text(messages: tuple[str, ...]) -> list[str]:
+    """Problems as lines of text, each marked by an exclamation mark, and an empty line; nothing for none."""
+    return (
+        [*(fill(f"! {message}", WIDTH, subsequent_indent="  ") for message in messages), ""]
+        if messages
+        else []
+    )
 
 
 def messages_html(messages: tuple[str, ...]) -> str:

@@ -25,6 +25,8 @@ from popbayes.infer.tree import study_of
 GROUPS = (POSTERIOR_PREDICTIVE, PREDICTIONS, PRIOR_PREDICTIVE)
 MOST_STRATA = 12
 ALL = "all"
+NOUGHT = 1e-9
+"""Fraction of the largest prediction below which one counts as 0: what rounding leaves of nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +137,7 @@ def vpc(
         against=against,
         by=strata_name(events, by),
         interval=interval,
+        etas=str(dt.attrs.get("etas", "none")),
         n_replicate=len(study.simulated),
         time_unit=events.units.get("TIME", ""),
         dv_unit=events.units.get("DV", ""),
@@ -221,8 +224,9 @@ def typical(dt: xr.DataTree, group: str, events: EventTable) -> np.ndarray:
             f"Prediction correction needs the variable pred in the group {group}; it is not there."
         )
     pred = dt[group][PRED].median((CHAIN, DRAW)).to_numpy()
-    if (pred < 0).any():
-        i = int(np.flatnonzero(pred < 0)[0])
+    negative = pred < -NOUGHT * np.abs(pred).max(initial=0.0)
+    if negative.any():
+        i = int(np.flatnonzero(negative)[0])
         raise ValueError(
             f"Prediction correction is for outcomes that cannot be negative, but pred of subject "
             f"{events.subjects[events.obs_subject[i]]} at time {events.obs_time[i]:g} is {pred[i]:g}."
@@ -232,6 +236,7 @@ def typical(dt: xr.DataTree, group: str, events: EventTable) -> np.ndarray:
 
 def correction(pred: np.ndarray, bins: Bins) -> tuple[np.ndarray, int]:
     """Factor of each observation, median `pred` of its bin over its own; and how many a zero leaves at 1."""
+    pred = np.where(pred > NOUGHT * pred.max(initial=0.0), pred, 0.0)
     factor = np.ones(len(pred))
     for b in range(bins.n):
         inside = bins.index == b

@@ -14,6 +14,7 @@ NAMES = {
     "posterior_predictive": "visual predictive check",
     "predictions": "visual predictive check",
 }
+SUBJECTS = {"new": " of new subjects", "own": " of the same subjects (own random effects)", "none": ""}
 MOST_COLUMNS = 3
 
 
@@ -38,16 +39,19 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
     n = checked.sizes["stratum"]
     columns = min(n, MOST_COLUMNS)
     rows = -(-n // columns)
-    figure = picture(*((7.0, 4.6) if n == 1 else (3.6 * columns, 0.9 + 3.0 * rows)))
+    figure = picture(*((7.0, 4.8) if n == 1 else (3.4 * columns + 0.6, 1.2 + 2.8 * rows)))
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    hidden, floor = _scale(axes[0], checked, log, points)
     for number, ax in enumerate(axes):
         if number >= n:
             ax.set_visible(False)
             continue
         one = checked.isel(stratum=number)
         one = one.sel(bin=np.isfinite(one["middle"]))
-        inside = ((checked["stratum_of"] == number) & (checked["bin_of"] >= 0)).to_numpy()
-        _panel(ax, one, checked["time"].to_numpy()[inside], checked["dv"].to_numpy()[inside], points)
+        if points:
+            inside = ((checked["stratum_of"] == number) & (checked["bin_of"] >= 0)).to_numpy()
+            _observations(ax, checked["time"].to_numpy()[inside], checked["dv"].to_numpy()[inside])
+        _panel(ax, one, floor)
         if n > 1:
             ax.set_title(str(one["stratum"].item()))
         if number % columns == 0:
@@ -55,42 +59,44 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
         if number + columns >= n:
             name = "Time" if checked.attrs["against"] == "time" else "Time after dose"
             ax.set_xlabel(label(name, checked.attrs["time_unit"]))
-    hidden = _scale(axes[:n], checked, log, points)
+            ax.xaxis.set_tick_params(labelbottom=True)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4 if figure.get_figwidth() > 6 else 2)
+    order = sorted(range(len(names)), key=lambda i: ("simulated" in names[i], names[i] != "observed median"))
+    figure.legend(
+        [handles[i] for i in order],
+        [names[i] for i in order],
+        loc="outside lower left",
+        ncols=3 if columns < 3 else 5,
+        title=_note(checked.attrs, hidden),
+        title_fontproperties={"size": 7.5},
+        alignment="left",
+    )
     figure.suptitle(_title(checked.attrs), x=0.01, ha="left")
-    _foot(figure, checked.attrs, hidden)
     return figure
 
 
-def _panel(ax: Axes, one: xr.Dataset, time: np.ndarray, dv: np.ndarray, points: bool) -> None:
+def _observations(ax: Axes, time: np.ndarray, dv: np.ndarray) -> None:
+    ax.plot(time, dv, "o", ms=3.2, mfc="none", mec=GREY, mew=0.7, alpha=0.75, zorder=2, label="observations")
+
+
+def _panel(ax: Axes, one: xr.Dataset, floor: float) -> None:
+    """Intervals and lines of every percentile; what lies below `floor` is drawn at it."""
     x, quantiles = one["middle"].to_numpy(), one["quantile"].to_numpy()
+    lower, upper, simulated, observed = (
+        np.maximum(one[name].to_numpy(), floor) for name in ("lower", "upper", "simulated", "observed")
+    )
     central = int(np.argmin(np.abs(quantiles - 0.5)))
-    if points:
-        ax.plot(
-            time, dv, "o", ms=3.2, mfc="none", mec=GREY, mew=0.7, alpha=0.75, zorder=2, label="observations"
-        )
-    outer_named = False
-    names = [percent(quantiles[[central]]), percent(np.delete(quantiles, central))]
+    names = {True: percent(quantiles[[central]]), False: percent(np.delete(quantiles, central))}
     for q in range(len(quantiles)):
         middle = q == central
-        named = middle or not outer_named
-        name = names[0] if middle else names[1]
-        colour = VERMILLION if middle else BLUE
-        low, high = one["lower"].to_numpy()[:, q], one["upper"].to_numpy()[:, q]
-        _band(ax, one, low, high, colour, f"simulated {name}" if named else None)
-        ax.plot(x, one["simulated"].to_numpy()[:, q], color=colour, lw=0.8, alpha=0.8, zorder=2.5)
+        named = middle or q == min(set(range(len(quantiles))) - {central})
+        colour, name = VERMILLION if middle else BLUE, names[middle]
+        _band(ax, one, lower[:, q], upper[:, q], colour, f"simulated {name}" if named else None)
+        ax.plot(x, simulated[:, q], color=colour, lw=0.8, alpha=0.8, zorder=2.5)
         ax.plot(
-            x,
-            one["observed"].to_numpy()[:, q],
-            color=INK,
-            ls="-" if middle else "--",
-            marker="o" if len(x) < 3 else None,
-            ms=4,
-            zorder=3,
-            label=f"observed {name}" if named else None,
-        )
-        outer_named = outer_named or not middle
+            x, observed[:, q], color=INK, ls="-" if middle else "--", marker="o" if len(x) < 3 else None, ms=4,
+            zorder=3, label=f"observed {name}" if named else None,
+        )  # fmt: skip
     edges = np.unique(np.r_[one["left"].to_numpy(), one["right"].to_numpy()])
     ax.plot(
         edges, np.ones_like(edges), "|", color=GREY, ms=5, transform=ax.get_xaxis_transform(), clip_on=False
@@ -115,22 +121,19 @@ def _band(
     ax.fill_between(x, low, high, color=colour, alpha=0.22, lw=0, zorder=1, label=name)
 
 
-def _scale(axes: Any, checked: xr.Dataset, log: bool, points: bool) -> int:
-    """Scale of the shared axis; returns how many observations a logarithmic one leaves out."""
-    if not log:
-        shown = np.r_[checked["upper"].to_numpy().ravel(), checked["dv"].to_numpy() if points else []]
-        low = np.nanmin(np.r_[0.0, checked["lower"].to_numpy().ravel(), checked["dv"].to_numpy()])
-        high = np.nanmax(shown)
-        axes[0].set_ylim(low - 0.03 * (high - low), high + 0.05 * (high - low))
-        return 0
+def _scale(ax: Axes, checked: xr.Dataset, log: bool, points: bool) -> tuple[int, float]:
+    """Scale of the shared axis; how many observations a logarithmic one leaves out, and its lower end."""
     dv = checked["dv"].to_numpy()[checked["bin_of"].to_numpy() >= 0]
-    medians = checked["observed"].to_numpy().ravel()
     upper = checked["upper"].to_numpy().ravel()
-    hidden = [
-        on_log(ax, "y", np.r_[dv if points else medians, upper[upper >= np.nanmin(np.abs(dv))]])
-        for ax in axes
-    ]
-    return hidden[0] if points else 0
+    shown = dv if points else checked["observed"].to_numpy().ravel()
+    if log:
+        least = np.nanmin(shown, where=shown > 0, initial=np.inf)
+        hidden = on_log(ax, "y", np.r_[shown, upper[upper >= least]])
+        return (hidden if points else 0), ax.get_ylim()[0]
+    low = np.nanmin(np.r_[0.0, checked["lower"].to_numpy().ravel(), shown])
+    high = np.nanmax(np.r_[upper, shown])
+    ax.set_ylim(low - 0.03 * (high - low), high + 0.05 * (high - low))
+    return 0, -np.inf
 
 
 def _observed_label(attrs: dict[str, Any]) -> str:
@@ -143,14 +146,14 @@ def _title(attrs: dict[str, Any]) -> str:
     return name[0].upper() + name[1:]
 
 
-def _foot(figure: Figure, attrs: dict[str, Any], hidden: int) -> None:
+def _note(attrs: dict[str, Any], hidden: int) -> str:
     """Say what the bands are, and what is not as it seems."""
     words = [
-        f"Bands: {100 * attrs['interval']:g} % intervals over {attrs['n_replicate']} simulated studies; "
-        "ticks on top: edges of the bins"
+        f"Bands: {100 * attrs['interval']:g} % intervals over {attrs['n_replicate']} simulated studies"
+        f"{SUBJECTS[attrs['etas']]}; ticks on top: edges of the bins."
     ]
     if attrs["n_uncorrected"]:
-        words.append(f"{attrs['n_uncorrected']} observations with a prediction of 0 are not corrected")
+        words.append(f"{attrs['n_uncorrected']} observations with a prediction of 0 are not corrected.")
     if hidden:
-        words.append(f"{hidden} observations of 0 or less are not shown")
-    figure.supxlabel("\n".join(words), fontsize=7.5, color=GREY, x=0.01, ha="left")
+        words.append(f"{hidden} observations of 0 or less are not shown.")
+    return "\n".join(words)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe & Ito's colours, told apart with any colour vision and in grey (their order of lightness differs).
 BLUE, SKY, ORANGE, VERMILLION, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"
@@ -44,6 +45,8 @@ RC = {
     "savefig.facecolor": "white",
 }
 SCREEN_DPI = 120
+NOUGHT = 1e-9
+"""Fraction of the largest value below which one counts as 0 on a logarithmic axis: what rounding leaves."""
 
 
 @final
@@ -95,16 +98,21 @@ def label_of(variable: xr.DataArray) -> str:
 def on_log(ax: Axes, axis: str, values: np.ndarray) -> int:
     """Make an axis logarithmic, with limits around the positive values; return how many are not positive.
 
-    An axis with nothing positive to show stays linear.
+    An axis with nothing positive to show stays linear. What is below `NOUGHT` of the largest counts as 0.
     """
     finite = values[np.isfinite(values)]
-    positive = finite[finite > 0]
+    positive = finite[finite > NOUGHT * finite.max(initial=0.0)]
     if len(positive) == 0:
         return len(finite)
     getattr(ax, f"set_{axis}scale")("log")
     low, high = positive.min(), positive.max()
     margin = (high / low) ** 0.06 if high > low else 1.5
     getattr(ax, f"set_{axis}lim")(low / margin, high * margin)
+    ticks = getattr(ax, f"{axis}axis")
+    narrow = high * margin / (low / margin) < 30
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ticks.set_minor_formatter(NullFormatter())
     return len(finite) - len(positive)
 
 
