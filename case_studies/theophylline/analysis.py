@@ -53,7 +53,7 @@ def main() -> None:
     pb.plot_vpc(prior_check).savefig(OUT / "prior_vpc.png", dpi=150)
 
     step(4, "Sample the posterior")
-    dt = pb.add_log_likelihood(pb.fit(model, data, draws=2000, seed=SEED))
+    dt = pb.add_log_likelihood(pb.fit(model, data, draws=2000, seed=SEED, target_accept=0.95))
     pb.save(dt, OUT / "fit.nc")
 
     step(5, "Diagnose, and compare with additive error alone")
@@ -71,7 +71,7 @@ def main() -> None:
     for name, figure in figures.items():
         figure.savefig(OUT / f"{name}.png", dpi=150)
     additive = replace(model, residual=residual.Additive(prior.HalfNormal(1.0)), name="additive error")
-    dt_additive = pb.add_log_likelihood(pb.fit(additive, data, draws=2000, seed=SEED))
+    dt_additive = pb.add_log_likelihood(pb.fit(additive, data, draws=2000, seed=SEED, target_accept=0.95))
     comparison = pb.compare({"combined error": dt, "additive error": dt_additive}, unit="obs")
     comparison.to_csv(OUT / "comparison.csv")
     print(comparison)
