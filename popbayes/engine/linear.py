@@ -192,7 +192,6 @@ def linear_kernels(
         "CHANGES": changes,
         "STREAMS": features.streams or any(s >= 0 for s in layout.slots["lag"]),
         "INFUSIONS": features.infusions,
-        "STEADY": features.steady,
         "N_STREAM": modal.N_STREAM,
         "N_ADJOINT": modal.N_ADJOINT,
         "WEIGHTS": layout.weights,

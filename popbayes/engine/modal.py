@@ -42,7 +42,7 @@ from popbayes.engine.schedule import (
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = N_PARAMETERS = N_COEFFICIENTS = N_OUTPUTS = N_GAPS = 0
 CHANGES = False
-STREAMS = INFUSIONS = STEADY = True
+STREAMS = INFUSIONS = True
 WEIGHTS = 0
 COLUMN: tuple[int, ...] = ()
 SLOT_F: tuple[int, ...] = ()
@@ -200,11 +200,10 @@ def start_steady(s, time, coefs, seg, si, sf, streams, z):
         j = 1
     u = max(0.0, time - (start + width - j * interval))
     add_piece(z, coefs, seg, col, total, width, u, FOREVER, interval)
-    if INFUSIONS:
-        for running in range(1, j):
-            w = time - (start - running * interval)
-            if w > 0.0 and not bolus:
-                add_piece(z, coefs, seg, col, strength * w, w, 0.0, 1, interval)
+    for running in range(1, j):
+        w = time - (start - running * interval)
+        if w > 0.0 and not bolus:
+            add_piece(z, coefs, seg, col, strength * w, w, 0.0, 1, interval)
     streams[s, K_START] = start - (j - 1) * interval
     streams[s, K_NUMBER] += j - 1
     streams[s, K_SHIFT] = j - 1
@@ -225,29 +224,27 @@ def pull_steady(s, time, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     gs[s, 2] -= d
     if bolus:
         gs[s, 0] += a
-    if INFUSIONS:
-        if not bolus:
-            gs[s, 0] += a * width
-            gs[s, 1] += a * strength + b - d
-            for running in range(1, j):
-                w = time - (start - running * interval)
-                if w > 0.0:
-                    a, b, d = pull_piece(mu, coefs, gcoefs, seg, col, strength * w, w, 0.0, 1, interval)
-                    gs[s, 0] += a * w
-                    gs[s, 2] -= a * strength + b
+        return
+    gs[s, 0] += a * width
+    gs[s, 1] += a * strength + b - d
+    for running in range(1, j):
+        w = time - (start - running * interval)
+        if w > 0.0:
+            a, b, d = pull_piece(mu, coefs, gcoefs, seg, col, strength * w, w, 0.0, 1, interval)
+            gs[s, 0] += a * w
+            gs[s, 2] -= a * strength + b
 
 
 def start_stream(s, time, coefs, seg, si, sf, streams, z):
     """Give what is due at the dose record itself; tell whether more is to come."""
-    if STEADY:
+    if INFUSIONS:
         if si[s, S_KIND] == CONSTANT:
             start_constant(s, coefs, seg, si, sf, z)
             return False
     resolve(s, time, coefs, seg, si, sf, streams)
-    if STEADY:
+    if INFUSIONS:
         if si[s, S_STEADY] != 0:
             start_steady(s, time, coefs, seg, si, sf, streams, z)
-    if INFUSIONS:
         if si[s, S_KIND] != BOLUS:
             streams[s, K_NEXT] = -math.inf
             return True
@@ -265,7 +262,7 @@ def start_stream(s, time, coefs, seg, si, sf, streams, z):
 
 def pull_start(s, time, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     """Adjoint of `start_stream`; `gs[s]` holds what later intervals asked of this stream."""
-    if STEADY:
+    if INFUSIONS:
         if si[s, S_KIND] == CONSTANT:
             pull_constant(s, coefs, gcoefs, seg, si, sf, mu)
             return
@@ -277,7 +274,7 @@ def pull_start(s, time, coefs, gcoefs, seg, si, sf, streams, gs, mu):
         a, _, d = pull_piece(mu, coefs, gcoefs, seg, col, streams[s, K_STRENGTH], 0.0, u, due, interval)
         gs[s, 0] += a
         gs[s, 2] -= d
-    if STEADY:
+    if INFUSIONS:
         if si[s, S_STEADY] != 0:
             pull_steady(s, time, coefs, gcoefs, seg, si, sf, streams, gs, mu)
     pull_resolve(s, coefs, gcoefs, seg, si, sf, gs[s, 0], gs[s, 1], gs[s, 2])

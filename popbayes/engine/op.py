@@ -124,7 +124,7 @@ class Predict(_StructuralOp):
         for cell, value in zip(output_storage, run_predict(self, *inputs), strict=True):
             cell[0] = value
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
+    def infer_shape(self, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
         """Shapes without evaluating: only the prediction's is ever asked for."""
         layout = self.kernels.layout
         n = self.n_parameters
@@ -167,7 +167,7 @@ class PullPredict(_StructuralOp):
         for cell, value in zip(output_storage, run_pull(self, *inputs), strict=True):
             cell[0] = value
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
+    def infer_shape(self, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
         """One value for each segment."""
         return [tuple(shapes[0]) for _ in node.outputs]
 

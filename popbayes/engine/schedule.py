@@ -41,16 +41,13 @@ class Features:
     streams
         Anything but single boluses: additional doses, infusions, steady states.
     infusions
-        Infusions, given or modelled.
-    steady
-        Steady states.
+        Infusions or steady states. (Not told apart: fewer variants to compile.)
     changes
         Parameters that change within a subject.
     """
 
     streams: bool = True
     infusions: bool = True
-    steady: bool = True
     changes: bool = True
 
 
@@ -92,11 +89,10 @@ class Schedule:
     def features(self) -> Features:
         """What a kernel must know to walk these events."""
         kind = self.streams[:, S_KIND]
-        infusions = bool(np.isin(kind, (GIVEN_RATE, MODEL_RATE, MODEL_DURATION)).any())
-        steady = bool((self.streams[:, S_STEADY] > 0).any())
+        steady = self.streams[:, S_STEADY] > 0
+        infusions = bool((steady | np.isin(kind, (GIVEN_RATE, MODEL_RATE, MODEL_DURATION))).any())
         repeated = bool((self.streams[:, S_DOSES] > 1).any())
-        changes = self.n_segment > len(self.subjects) - 1
-        return Features(infusions or steady or repeated, infusions, steady, changes)
+        return Features(infusions or repeated, infusions, self.n_segment > len(self.subjects) - 1)
 
     @classmethod
     def of(

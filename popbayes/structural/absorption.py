@@ -50,8 +50,53 @@ class AbstractAbsorption(Declared):
         """What enters central, as text and as LaTeX."""
 
 
-def _named(name: str) -> Formula:
-    return lambda p: p[name]
+def channel(state: str, number: int, *, Tlag: bool, F: bool, D: bool, R: bool) -> Channel:
+    """Way into compartment `number`, with the parameters that are asked for."""
+    names = input_parameters(number, Tlag=Tlag, F=F, D=D, R=R)
+
+    def named(kind: str) -> Formula | None:
+        name = names.get(kind)
+        return None if name is None else lambda p: p[name]
+
+    return Channel(state, bioavailability=named("F"), lag=named("Tlag"), rate=named("R"), duration=named("D"))
+
+
+def input_parameters(number: int, *, Tlag: bool, F: bool, D: bool, R: bool) -> dict[str, str]:
+    """Kind -> name of the parameters of doses into compartment `number`.
+
+    Named as the field does: `Tlag`, `F`, `D1`, `R1` for the first compartment, `Tlag2`, `F2`, `D2`, `R2`
+    for the second.
+    """
+    plain = "" if number == 1 else str(number)
+    names = {"Tlag": f"Tlag{plain}", "F": f"F{plain}", "D": f"D{number}", "R": f"R{number}"}
+    asked = {"Tlag": Tlag, "F": F, "D": D, "R": R}
+    return {kind: name for kind, name in names.items() if asked[kind]}
+
+
+@dataclass(frozen=True)
+class Intravenous(Declared):
+    """Parameters of doses straight into the central compartment.
+
+    Parameters
+    ----------
+    Tlag, F, D, R
+        Add a lag (time), a bioavailability, a duration (for RATE = -2) or a rate (for RATE = -1). With an
+        absorption before it, central is compartment 2 and they are called `Tlag2`, `F2`, `D2`, `R2`;
+        without one `Tlag`, `F`, `D1`, `R1`.
+    """
+
+    Tlag: bool = False
+    F: bool = False
+    D: bool = False
+    R: bool = False
+
+    def parameters(self, number: int) -> tuple[str, ...]:
+        """Names of the parameters, for central as compartment `number`."""
+        return tuple(input_parameters(number, Tlag=self.Tlag, F=self.F, D=self.D, R=self.R).values())
+
+    def channel(self, state: str, number: int) -> Channel:
+        """The way into central."""
+        return channel(state, number, Tlag=self.Tlag, F=self.F, D=self.D, R=self.R)
 
 
 @dataclass(frozen=True)
@@ -66,6 +111,9 @@ class FirstOrder(AbstractAbsorption):
         Add the parameter `Tlag` (time): doses into the depot arrive that much later.
     F
         Add the parameter `F`: the fraction of a depot dose that arrives.
+    D, R
+        Add the duration `D1` (for doses with RATE = -2) or the rate `R1` (RATE = -1) at which a depot
+        dose is released.
 
     References
     ----------
@@ -74,6 +122,8 @@ class FirstOrder(AbstractAbsorption):
 
     Tlag: bool = False
     F: bool = False
+    D: bool = False
+    R: bool = False
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -82,15 +132,13 @@ class FirstOrder(AbstractAbsorption):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """`ka`, and `Tlag` and `F` where asked for."""
-        return ("ka", *(("Tlag",) if self.Tlag else ()), *(("F",) if self.F else ()))
+        """`ka`, and `Tlag`, `F`, `D1` and `R1` where asked for."""
+        return ("ka", *input_parameters(1, Tlag=self.Tlag, F=self.F, D=self.D, R=self.R).values())
 
     @property
     def channels(self) -> Mapping[str, Channel]:
         """One way in: the depot."""
-        lag = _named("Tlag") if self.Tlag else None
-        bioavailability = _named("F") if self.F else None
-        return {DEPOT: Channel(DEPOT, bioavailability=bioavailability, lag=lag)}
+        return {DEPOT: channel(DEPOT, 1, Tlag=self.Tlag, F=self.F, D=self.D, R=self.R)}
 
     def rates(self, p: Symbols) -> Mapping[tuple[str, str | None], Expression]:
         """Depot to central at `ka`."""
@@ -117,8 +165,7 @@ class FirstOrder(AbstractAbsorption):
 
     def equations(self) -> list[str]:
         """Text of the depot's equation."""
-        return ["dA_depot/dt = -ka A_depot", *(["doses into depot arrive Tlag later"] if self.Tlag else []),
-                *(["a fraction F of a depot dose arrives"] if self.F else [])]  # fmt: skip
+        return ["dA_depot/dt = -ka A_depot"]
 
     def latex(self) -> list[str]:
         """LaTeX of the depot's equation."""

@@ -12,10 +12,10 @@ from typing import ClassVar
 import pytensor.tensor as pt
 
 from popbayes.engine.declaration import Channel, ClosedForm, Expression, Symbols
-from popbayes.structural.absorption import AbstractAbsorption, FirstOrder
+from popbayes.structural.absorption import AbstractAbsorption, FirstOrder, Intravenous
 from popbayes.structural.base import AbstractStructural
 
-__all__ = ["FirstOrder", "OneCompartment", "TwoCompartment"]
+__all__ = ["FirstOrder", "Intravenous", "OneCompartment", "TwoCompartment"]
 
 CENTRAL, PERIPHERAL = "central", "peripheral"
 
@@ -24,6 +24,7 @@ class AbstractCompartmental(AbstractStructural):
     """A mammillary body with an optional absorption in front of it."""
 
     absorption: AbstractAbsorption | None
+    iv: Intravenous
 
     #: Compartments and parameters of the body, without absorption.
     body_states: ClassVar[tuple[str, ...]]
@@ -46,7 +47,12 @@ class AbstractCompartmental(AbstractStructural):
     @property
     def parameters(self) -> tuple[str, ...]:
         """Parameters, those of the absorption first."""
-        return (*(self.absorption.parameters if self.absorption else ()), *self.body_parameters)
+        absorbed = self.absorption.parameters if self.absorption else ()
+        return (*absorbed, *self.body_parameters, *self.iv.parameters(self._central_number))
+
+    @property
+    def _central_number(self) -> int:
+        return 1 + len(self.absorption.states if self.absorption else ())
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -57,7 +63,8 @@ class AbstractCompartmental(AbstractStructural):
     def channels(self) -> Mapping[str, Channel]:
         """Ways in: those of the absorption, then every compartment of the body."""
         absorbed = dict(self.absorption.channels) if self.absorption else {}
-        return absorbed | {state: Channel(state) for state in self.body_states}
+        body = {state: Channel(state) for state in self.body_states}
+        return absorbed | body | {CENTRAL: self.iv.channel(CENTRAL, self._central_number)}
 
     def rates(self, p: Symbols) -> Mapping[tuple[str, str | None], Expression]:
         """Rate constants of the whole system."""
@@ -88,6 +95,8 @@ class OneCompartment(AbstractCompartmental):
     absorption
         None: doses go into central (CMT 1). `FirstOrder()`: doses go into the depot (CMT 1) or
         straight into central (CMT 2).
+    iv
+        Lag, bioavailability, duration and rate of doses straight into central.
 
     Notes
     -----
@@ -102,6 +111,7 @@ class OneCompartment(AbstractCompartmental):
     """
 
     absorption: AbstractAbsorption | None = None
+    iv: Intravenous = Intravenous()
 
     body_states: ClassVar[tuple[str, ...]] = (CENTRAL,)
     body_parameters: ClassVar[tuple[str, ...]] = ("CL", "V")
@@ -156,6 +166,8 @@ class TwoCompartment(AbstractCompartmental):
     absorption
         None: doses go into central (CMT 1) or peripheral (2). `FirstOrder()`: depot (1), central (2),
         peripheral (3).
+    iv
+        Lag, bioavailability, duration and rate of doses straight into central.
 
     Notes
     -----
@@ -172,6 +184,7 @@ class TwoCompartment(AbstractCompartmental):
     """
 
     absorption: AbstractAbsorption | None = None
+    iv: Intravenous = Intravenous()
 
     body_states: ClassVar[tuple[str, ...]] = (CENTRAL, PERIPHERAL)
     body_parameters: ClassVar[tuple[str, ...]] = ("CL", "V1", "Q", "V2")
