@@ -2,12 +2,40 @@
 
 import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 import popbayes
 
+NAMESPACES = {
+    "pk": "structural models and absorption",
+    "prior": "distributions, by PyMC's names",
+    "covariate": "effects of covariates",
+    "variability": "random effects",
+    "residual": "residual error",
+}
+
 # autodoc finds a thing by the name of its module: `popbayes.prior.LogNormal` is what users write
-for space in ("covariate", "pk", "prior", "residual", "variability"):
+for space in NAMESPACES:
     sys.modules[f"popbayes.{space}"] = getattr(popbayes, space)
+
+
+def namespace_page() -> str:
+    """Give the page of the namespaces, with every name of each `__all__`."""
+    lines = [
+        "# The namespaces",
+        "",
+        "```python",
+        f"from popbayes import {', '.join(sorted(NAMESPACES))}",
+        "```",
+    ]
+    for space, words in NAMESPACES.items():
+        names = [f"   {space}.{name}" for name in getattr(popbayes, space).__all__]
+        lines += ["", f"## `{space}`: {words}", "", "```{eval-rst}", ".. currentmodule:: popbayes", ""]
+        lines += [".. autosummary::", "   :toctree: generated", "", *names, "```"]
+    return "\n".join(lines) + "\n"
+
+
+(Path(__file__).parent / "api" / "namespaces.md").write_text(namespace_page(), encoding="utf-8")
 
 project = "popbayes"
 author = "The popbayes developers"
