@@ -10,6 +10,7 @@ the first.
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,10 @@ def _theta_lines(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _predict_kernel(kernels: LinearKernels) -> Kernel:
+@cache
+def _predict_kernel(op: "_StructuralOp") -> Kernel:
     """``predict(p_..., schedule)`` -> predictions and what the gradient needs."""
+    kernels = op.kernels
     names, layout = kernels.parameters, kernels.layout
     modes, rows = layout.n_modes, len(layout.rows)
     lines = [
@@ -59,8 +62,10 @@ def _predict_kernel(kernels: LinearKernels) -> Kernel:
     return compile_source(source, "predict", {"forward": kernels.forward}, entry=True)
 
 
-def _pull_kernel(kernels: LinearKernels) -> Kernel:
+@cache
+def _pull_kernel(op: "_StructuralOp") -> Kernel:
     """``pull_predict(p_..., schedule, gpred, kept)`` -> derivatives by each parameter vector."""
+    kernels = op.kernels
     names = kernels.parameters
     lines = [
         *_theta_lines(names),
@@ -174,23 +179,23 @@ class PullPredict(_StructuralOp):
 
 def run_predict(op: _StructuralOp, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     """Call the forward kernel on numpy arrays."""
-    return _predict_kernel(op.kernels)(*map(np.ascontiguousarray, inputs[:-N_SCHEDULE]), *inputs[-N_SCHEDULE:])
+    return _predict_kernel(op)(*map(np.ascontiguousarray, inputs[:-N_SCHEDULE]), *inputs[-N_SCHEDULE:])
 
 
 def run_pull(op: _StructuralOp, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     """Call the adjoint kernel on numpy arrays."""
-    return _pull_kernel(op.kernels)(*inputs)
+    return _pull_kernel(op)(*inputs)
 
 
 @register_funcify_and_cache_key(Predict)
 def _funcify_predict(op: Predict, node: Apply, **kwargs: Any) -> tuple[Any, str]:
-    kernel = _predict_kernel(op.kernels)
+    kernel = _predict_kernel(op)
     return kernel.function, kernel.key
 
 
 @register_funcify_and_cache_key(PullPredict)
 def _funcify_pull(op: PullPredict, node: Apply, **kwargs: Any) -> tuple[Any, str]:
-    kernel = _pull_kernel(op.kernels)
+    kernel = _pull_kernel(op)
     return kernel.function, kernel.key
 
 
