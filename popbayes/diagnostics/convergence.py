@@ -46,22 +46,22 @@ def mixing(labels: list[str], values: np.ndarray) -> Mixing:
     if n == 0 or few:
         none = np.full(n, np.nan)
         return Mixing(labels, none, none, none, np.ones(n, dtype=bool))
-    array = xr.DataArray(values, dims=(CHAIN, DRAW, "quantity"))
-    rhat = arviz_stats.rhat(array).to_numpy() if values.shape[0] > 1 else np.full(n, np.nan)
-    bulk, tail = (arviz_stats.ess(array, method=method).to_numpy() for method in ("bulk", "tail"))
     moved = np.ptp(values, axis=(0, 1)) > 0
-    for statistic in (rhat, bulk, tail):
-        statistic[~moved] = np.nan
+    rhat, bulk, tail = (np.full(n, np.nan) for _ in range(3))
+    array = xr.DataArray(values[:, :, moved], dims=(CHAIN, DRAW, "quantity"))
+    if moved.any():
+        bulk[moved] = arviz_stats.ess(array, method="bulk").to_numpy()
+        tail[moved] = arviz_stats.ess(array, method="tail").to_numpy()
+    if moved.any() and values.shape[0] > 1:
+        rhat[moved] = arviz_stats.rhat(array).to_numpy()
     return Mixing(labels, rhat, bulk, tail, moved)
 
 
-def eta_draws(draws: xr.Dataset, rows: list[Row]) -> tuple[list[str], np.ndarray]:
-    """Labels and draws, (chain, draw, n), of every subject's random effects whose omega is not fixed at 0."""
+def eta_draws(draws: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Labels and draws, (chain, draw, n), of every subject's random effects."""
     if ETA not in draws:
         return [], np.empty((draws.sizes[CHAIN], draws.sizes[DRAW], 0))
-    none = [str(row.index) for row in rows if row.kind == "omega" and row.value == 0]
     eta = draws[ETA].transpose(CHAIN, DRAW, SUBJECT, ETA_OF)
-    eta = eta.sel({ETA_OF: [name for name in eta[ETA_OF].to_numpy() if name not in none]})
     labels = [f"eta[{s}, {p}]" for s in eta[SUBJECT].to_numpy() for p in eta[ETA_OF].to_numpy()]
     return labels, eta.to_numpy().reshape(*eta.shape[:2], -1)
 
@@ -72,7 +72,7 @@ def convergence_messages(dt: xr.DataTree, draws: xr.Dataset, rows: list[Row]) ->
     R-hat above 1.01, bulk or tail ESS below 400, of the population quantities and of every subject's random
     effects; divergences; BFMI below 0.3; chains that did not move; a single chain.
     """
-    population, etas = estimated_draws(rows, draws), eta_draws(draws, rows)
+    population, etas = estimated_draws(rows, draws), eta_draws(draws)
     labels, values = population[0] + etas[0], np.concatenate([population[1], etas[1]], axis=-1)
     measured = mixing(labels, values)
     stats = dt[SAMPLE_STATS].to_dataset() if SAMPLE_STATS in dt.children else xr.Dataset()
@@ -146,7 +146,7 @@ def _ess(measured: Mixing, total: int) -> str:
 
 def _divergences(stats: xr.Dataset) -> str:
     if "diverging" not in stats:
-        return ""
+        return "The DataTree holds no statistics of the sampler, so that divergences cannot be counted."
     count, total = int(stats["diverging"].sum()), stats["diverging"].size
     if count == 0:
         return ""

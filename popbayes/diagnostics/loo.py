@@ -98,7 +98,8 @@ def psis(values: xr.DataArray, reff: float) -> Any:
 
 def _lpd(values: xr.DataArray) -> xr.DataArray:
     highest = values.max((CHAIN, DRAW))
-    return np.log(np.exp(values - highest).mean((CHAIN, DRAW))) + highest
+    density: xr.DataArray = np.exp(values - highest)  # type: ignore[assignment]
+    return highest + np.log(density.mean((CHAIN, DRAW)))
 
 
 def _messages(pointwise: xr.Dataset, good: float) -> tuple[str, ...]:

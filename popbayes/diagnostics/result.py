@@ -9,6 +9,8 @@ import pandas as pd
 
 WIDTH = 100
 """Characters of a line of text."""
+TEXT = ("unit", "diagnosis")
+"""Columns of words, set to the left."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,7 +49,7 @@ class Table:
         body = self.printed.reset_index()
         columns = {name: [str(name), *body[name].tolist()] for name in body.columns}
         width = {name: max(map(len, cells)) for name, cells in columns.items()}
-        left = {body.columns[0], "unit", "diagnosis"}
+        left = {body.columns[0], *TEXT}
         lines = [
             "  ".join(
                 cells[i].ljust(width[name]) if name in left else cells[i].rjust(width[name])
@@ -70,10 +72,11 @@ class Table:
     def table_html(self) -> str:
         """Return the table alone as HTML, with row and column headers marked as such."""
         name = escape(str(self.printed.index.name or ""))
-        head = "".join(f'<th scope="col">{escape(str(c))}</th>' for c in self.printed.columns)
+        columns = [(str(c), ' class="text"' if c in TEXT else "") for c in self.printed.columns]
+        head = "".join(f'<th scope="col"{kind}>{escape(c)}</th>' for c, kind in columns)
         rows = "".join(
             f'<tr><th scope="row">{escape(str(label))}</th>'
-            + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
+            + "".join(f"<td{kind}>{escape(str(v))}</td>" for v, (_, kind) in zip(cells, columns, strict=True))
             + "</tr>"
             for label, cells in zip(self.printed.index, self.printed.to_numpy(), strict=True)
         )

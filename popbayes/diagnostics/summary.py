@@ -71,7 +71,7 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
 
 def population_table(rows: list[Row], draws: xr.Dataset, interval: float, point: str) -> pd.DataFrame:
     """Numbers of the parameter table; see `summary`."""
-    shrunk = eta_shrinkage(draws)["shrinkage"]
+    shrunk = eta_shrinkage(draws)["shrinkage"].to_dict()
     labels, values = estimated_draws(rows, draws)
     mixed = mixing(labels, values)
     place = {label: i for i, label in enumerate(labels)}
@@ -82,8 +82,7 @@ def population_table(rows: list[Row], draws: xr.Dataset, interval: float, point:
         record["rse_percent"] = 100 * record["sd"] / abs(estimate) if estimate else np.nan
         log_omega = row.kind == "omega" and row.scale == "log"
         record["cv_percent"] = 100 * np.sqrt(np.expm1(estimate**2)) if log_omega else np.nan
-        has_eta = row.kind == "omega" and row.index in shrunk.index
-        record["shrinkage_percent"] = 100 * shrunk[row.index] if has_eta else np.nan
+        record["shrinkage_percent"] = 100 * shrunk.get(row.index, np.nan) if row.kind == "omega" else np.nan
         for name in ("rhat", "ess_bulk", "ess_tail"):
             record[name] = getattr(mixed, name)[place[row.label]] if row.label in place else np.nan
         records.append({"unit": row.unit, point: estimate, **record, "fixed": row.fixed, "prior": row.prior})
@@ -147,12 +146,11 @@ def printed(table: pd.DataFrame, interval: float, point: str) -> pd.DataFrame:
 
 
 def significant(value: float, figures: int = 3) -> str:
-    """Return a number with three figures, without exponent where it can: ``0.0340``, ``2860``."""
+    """Return a number with three figures or more, without exponent where it can: ``0.0340``, ``2857``."""
     if value == 0:
         return "0"
     size = int(np.floor(np.log10(abs(value))))
     if not -5 <= size < 7:
         return f"{value:.{figures - 1}e}"
-    rounded = round(value, figures - 1 - size)
-    size = int(np.floor(np.log10(abs(rounded))))
-    return f"{rounded:.{max(0, figures - 1 - size)}f}"
+    size = int(np.floor(np.log10(abs(round(value, figures - 1 - size)))))
+    return f"{value:.{max(0, figures - 1 - size)}f}"

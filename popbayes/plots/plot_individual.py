@@ -71,7 +71,10 @@ def plot_individual(
         ax.set_visible(False)
     for ax in axes[max(0, len(labels) - columns) : len(labels)]:
         ax.xaxis.set_tick_params(labelbottom=True)
-    _scale(axes[0], events.subset(labels), found, log)
+    hidden = _scale(axes[0], events.subset(labels), found, log)
+    if hidden:
+        words = f"{hidden} observations of 0 or less are not shown"
+        figure.text(0.99, 0.005, words, ha="right", fontsize=7.5, color=GREY)
     figure.supxlabel(label("Time", events.units.get("TIME", "")), fontsize=10)
     figure.supylabel(label("Observed and predicted", events.units.get("DV", "")), fontsize=10)
     handles, names = axes[0].get_legend_handles_labels()
@@ -104,7 +107,7 @@ def _panel(ax: Axes, events: EventTable, subject: Any, curve: xr.Dataset, interv
     ax.set_title(f"Subject {subject}")
 
 
-def _scale(ax: Axes, events: EventTable, found: dict[Any, xr.Dataset], log: bool) -> None:
+def _scale(ax: Axes, events: EventTable, found: dict[Any, xr.Dataset], log: bool) -> int:
     """Scale of the shared axis; a logarithmic one goes down to the smallest observation."""
     upper = np.concatenate([one["upper"].to_numpy() for one in found.values()])
     pred = np.concatenate([one["pred"].to_numpy() for one in found.values()])
@@ -112,15 +115,5 @@ def _scale(ax: Axes, events: EventTable, found: dict[Any, xr.Dataset], log: bool
     if not log:
         low, high = min(0.0, float(np.nanmin(dv))), float(np.nanmax(np.r_[dv, upper, pred]))
         ax.set_ylim(low - 0.04 * (high - low), high + 0.06 * (high - low))
-        return
-    hidden = on_log(ax, "y", np.r_[dv, upper[upper > np.nanmin(dv, where=dv > 0, initial=np.inf)]])
-    if hidden:
-        figure = ax.get_figure()
-        figure.text(
-            0.99,
-            0.005,
-            f"{hidden} observations of 0 or less are not shown",
-            ha="right",
-            fontsize=7.5,
-            color=GREY,
-        )
+        return 0
+    return on_log(ax, "y", np.r_[dv, upper[upper > np.nanmin(dv, where=dv > 0, initial=np.inf)]])

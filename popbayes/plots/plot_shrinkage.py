@@ -41,7 +41,7 @@ def plot_shrinkage(dt: xr.DataTree, *, interval: float = 0.9) -> Figure:
     names = [str(name) for name in draws[ETA_OF].to_numpy()]
     tall = min(7.0, max(3.2, 0.9 + 0.16 * draws.sizes[SUBJECT]))
     figure = picture(3.0 + 2.5 * min(len(names), 4), tall * -(-len(names) // 4))
-    left, right = figure.subfigures(1, 2, width_ratios=[2.4, 2.4 * min(len(names), 4)])
+    left, right = figure.subfigures(1, 2, width_ratios=[2.4, 2.4 * min(len(names), 4)])  # type: ignore[misc]
     _bars(left.subplots(), dt)
     axes = right.subplots(-(-len(names) // 4), min(len(names), 4), squeeze=False).ravel()
     for number, ax in enumerate(axes):

@@ -89,14 +89,17 @@ def _panel(ax: Axes, one: xr.Dataset, floor: float) -> None:
     names = {True: percent(quantiles[[central]]), False: percent(np.delete(quantiles, central))}
     for q in range(len(quantiles)):
         middle = q == central
-        named = middle or q == min(set(range(len(quantiles))) - {central})
+        named = middle or q == (1 if central == 0 else 0)
         colour, name = VERMILLION if middle else BLUE, names[middle]
         _band(ax, one, lower[:, q], upper[:, q], colour, f"simulated {name}" if named else None)
         ax.plot(x, simulated[:, q], color=colour, lw=0.8, alpha=0.8, zorder=2.5)
-        ax.plot(
-            x, observed[:, q], color=INK, ls="-" if middle else "--", marker="o" if len(x) < 3 else None, ms=4,
-            zorder=3, label=f"observed {name}" if named else None,
-        )  # fmt: skip
+        look: dict[str, Any] = {
+            "color": INK,
+            "ls": "-" if middle else "--",
+            "marker": "o" if len(x) < 3 else None,
+            "ms": 4,
+        }
+        ax.plot(x, observed[:, q], zorder=3, label=f"observed {name}" if named else None, **look)
     edges = np.unique(np.r_[one["left"].to_numpy(), one["right"].to_numpy()])
     ax.plot(
         edges, np.ones_like(edges), "|", color=GREY, ms=5, transform=ax.get_xaxis_transform(), clip_on=False

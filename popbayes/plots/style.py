@@ -5,9 +5,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, final
 
-import matplotlib
 import numpy as np
 import xarray as xr
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 BLUE, SKY, ORANGE, VERMILLION, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"
 INK, GREY, LIGHT = "#222222", "#6E6E6E", "#D9D9D9"
 
-RC = {
+RC: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -69,15 +69,10 @@ def styled[**P](draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_backend(), **RC}):
+        with style.context(["default", RC]):
             return draw(*args, **kwargs)
 
     return wrapped
-
-
-def _backend() -> dict[str, Any]:
-    kept = ("backend", "interactive", "toolbar")
-    return {name: matplotlib.rcParams[name] for name in kept if name != "backend"}
 
 
 def picture(width: float, height: float) -> Picture:

@@ -1,0 +1,236 @@
+"""The sections of a report: what each says, as plain values that the template prints."""
+
+import base64
+import json
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from popbayes.diagnostics.convergence import LEAST_BFMI, LEAST_ESS, MOST_RHAT
+from popbayes.diagnostics.gof import gof
+from popbayes.diagnostics.loo import loo
+from popbayes.diagnostics.result import Table, notes_html
+from popbayes.diagnostics.shrinkage import shrinkage
+from popbayes.diagnostics.summary import summary
+from popbayes.diagnostics.tree import posterior
+from popbayes.diagnostics.vpc import vpc
+from popbayes.dims import ETA
+from popbayes.infer.tree import Study, study_of
+from popbayes.plots.plot_gof import plot_gof
+from popbayes.plots.plot_individual import n_pages, plot_individual
+from popbayes.plots.plot_shrinkage import plot_shrinkage
+from popbayes.plots.plot_vpc import plot_vpc
+from popbayes.plots.style import png
+
+DPI = 140
+EMPTY = Markup("")
+MOST_PAGES = 10
+"""Pages of individual fits that a report shows; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure as the page holds it: its bytes as text, its size on the page, and what it shows in words."""
+
+    png: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page."""
+
+    id: str
+    title: str
+    words: tuple[str, ...] = ()
+    html: Markup = EMPTY
+    figures: tuple[Illustration, ...] = ()
+
+
+def illustration(figure: Figure, alt: str, caption: str) -> Illustration:
+    """Return a figure ready to be put into a page."""
+    width, height = figure.get_size_inches()
+    text = base64.b64encode(png(figure, DPI)).decode("ascii")
+    return Illustration(text, round(96 * width), round(96 * height), alt, caption)
+
+
+def convergence_section(table: Table) -> Section:
+    """What speaks against the fit; or that nothing does."""
+    if table.messages:
+        items = "".join(f"<li>{escape(message)}</li>" for message in table.messages)
+        words = "<p><strong>This fit should not be used as it is.</strong></p>"
+        html = f'<div class="verdict" role="alert">{words}<ul>{items}</ul></div>'
+    else:
+        html = (
+            f'<div class="verdict good"><p>No problem was found: R-hat is at most {MOST_RHAT} and at least '
+            f"{LEAST_ESS:.0f} "
+            "draws are effective, bulk and tail, for every population quantity and every random effect; no "
+            f"draw diverged; BFMI is at least {LEAST_BFMI} in every chain.</p></div>"
+        )
+    return Section("convergence", "Convergence", html=Markup(html))
+
+
+def parameter_section(table: Table) -> Section:
+    """The parameter table."""
+    html = f'<div class="scroll" tabindex="0">{table.table_html()}</div>{notes_html(table.notes)}'
+    return Section("parameters", "Population parameters", html=Markup(html))
+
+
+def data_section(study: Study) -> Section:
+    """What the event table holds."""
+    return Section("data", "Data", html=Markup(study.events._repr_html_()))
+
+
+def model_section(study: Study) -> Section:
+    """The equations and priors."""
+    lines = escape("\n".join(study.model.equations()))
+    return Section("model", "Model", html=Markup(f'<pre tabindex="0">{lines}</pre>'))
+
+
+def individual_section(dt: xr.DataTree) -> Section:
+    """Pages of individual fits."""
+    pages = n_pages(dt)
+    shown = range(1, min(pages, MOST_PAGES) + 1)
+    caption = (
+        "Observations (points), individual prediction with its 90 % band (solid) and population prediction "
+        "(dashed) of each subject."
+    )
+    figures = tuple(
+        illustration(
+            plot_individual(dt, page=page),
+            f"Individual fits, page {page} of {pages}: observed and predicted values against time, one panel "
+            "a subject.",
+            caption,
+        )
+        for page in shown
+    )
+    left = (f"The first {MOST_PAGES} of {pages} pages are shown.",) if pages > MOST_PAGES else ()
+    return Section("individual", "Individual fits", words=left, figures=figures)
+
+
+def gof_section(dt: xr.DataTree) -> Section:
+    """Goodness of fit, and the random effects where there are any."""
+    fitted = gof(dt)
+    figures = [
+        illustration(
+            plot_gof(fitted),
+            "Eight panels: observed against population and individual predictions, linear and logarithmic; "
+            "individual weighted residuals against time, time after dose and population prediction, and "
+            "their normal quantiles.",
+            "Observed against predicted with the line of identity and a smooth; individual weighted "
+            "residuals with lines at 0 and ±1.96 and a smooth. Residuals beyond ±3 are named by their "
+            "subject.",
+        )
+    ]
+    if ETA in posterior(dt):
+        figures.append(
+            illustration(
+                plot_gof(fitted, what="eta"),
+                "For each random effect: histogram of the estimates, their normal quantiles, and the "
+                "estimates against each covariate.",
+                "Posterior means of the random effects. A trend against a covariate is one that the model "
+                "does not hold; high shrinkage hides it.",
+            )
+        )
+    return Section("gof", "Goodness of fit", figures=tuple(figures))
+
+
+def shrinkage_section(dt: xr.DataTree) -> Section:
+    """Shrinkage, as numbers and as a picture."""
+    if ETA not in posterior(dt):
+        return Section("shrinkage", "Shrinkage", words=("The model has no random effects.",))
+    table = shrinkage(dt)
+    percent = {"shrinkage% (SD)": table["shrinkage"], "pooling factor%": table["pooling"]}
+    cells = {"omega": _cells(table["omega"], "{:.3g}"), "SD of estimates": _cells(table["sd"], "{:.3g}")}
+    cells |= {name: _cells(100 * values, "{:.0f}") for name, values in percent.items()}
+    printed = pd.DataFrame(cells, index=pd.Index(table.index, name="random effect"))
+    html = Table(table, printed, title="epsilon: shrinkage of the weighted residuals").table_html()
+    figure = illustration(
+        plot_shrinkage(dt),
+        "Bars of shrinkage and pooling factor; for each random effect the posterior mean and interval of "
+        "every subject over the band of the population.",
+        "Near 0 % the data speak for themselves; near 100 % individual estimates are pulled to the typical "
+        "value.",
+    )
+    return Section("shrinkage", "Shrinkage", html=Markup(html), figures=(figure,))
+
+
+def vpc_section(simulated: xr.DataTree) -> Section:
+    """Visual predictive checks, without and with prediction correction; what cannot be made is said."""
+    figures, words = [], []
+    for pred_corr in (False, True):
+        try:
+            figure = plot_vpc(vpc(simulated, pred_corr=pred_corr))
+        except ValueError as problem:
+            words.append(f"{'Prediction-corrected: ' if pred_corr else ''}{problem}")
+            continue
+        name = "Prediction-corrected visual" if pred_corr else "Visual"
+        figures.append(
+            illustration(
+                figure,
+                f"{name} predictive check: percentiles of the observations against time, over the intervals "
+                "of the same percentiles in simulated studies.",
+                "Observed percentiles (black) should lie in the bands of the same colour as their simulated "
+                "counterparts.",
+            )
+        )
+    return Section("vpc", "Visual predictive check", words=tuple(words), figures=tuple(figures))
+
+
+def loo_section(dt: xr.DataTree) -> Section:
+    """Leave-one-out, or why there is none."""
+    try:
+        return Section("loo", "Predictive accuracy", html=Markup(loo(dt)._repr_html_()))
+    except ValueError as problem:
+        return Section("loo", "Predictive accuracy", words=(str(problem),))
+
+
+def made_section(dt: xr.DataTree) -> Section:
+    """How the fit was made: sampler, seed, time, versions; and the model as JSON."""
+    attrs = dt.attrs
+    facts = {
+        "Sampler": attrs.get("sampler", ""),
+        "Chains and draws": f"{attrs.get('chains', '?')} chains, {attrs.get('tune', '?')} warm-up and "
+        f"{attrs.get('draws', '?')} kept draws each",
+        "Target acceptance": attrs.get("target_accept", ""),
+        "Seed": attrs.get("seed", ""),
+        "Time": f"{float(attrs['wall_time']):.0f} s, {float(attrs['cpu_time']):.0f} s of processor time"
+        if "wall_time" in attrs and "cpu_time" in attrs
+        else "",
+        "Made": attrs.get("created", ""),
+        "Interrupted": "yes, by hand: fewer draws than asked for" if int(attrs.get("interrupted", 0)) else "",
+        "Versions": ", ".join(f"{k} {v}" for k, v in json.loads(attrs.get("versions", "{}")).items()),
+    }
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items() if str(v))
+    model = escape(json.dumps(json.loads(attrs["model"]), indent=2, ensure_ascii=False))
+    source = f'<details><summary>The model as JSON</summary><pre tabindex="0">{model}</pre></details>'
+    return Section("made", "How this was made", html=Markup(f"<dl>{rows}</dl>{source}"))
+
+
+def all_sections(dt: xr.DataTree, simulated: xr.DataTree) -> list[Section]:
+    """Every section, in the order of the page."""
+    study, table = study_of(dt), summary(dt)
+    return [
+        convergence_section(table),
+        parameter_section(table),
+        data_section(study),
+        model_section(study),
+        individual_section(dt),
+        gof_section(dt),
+        shrinkage_section(dt),
+        vpc_section(simulated),
+        loo_section(dt),
+        made_section(dt),
+    ]
+
+
+def _cells(values: pd.Series, form: str) -> list[str]:
+    return [form.format(v) if np.isfinite(v) else "" for v in values]
