@@ -16,7 +16,7 @@ from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.progress import working
 from popbayes.infer.settings import Clock, checked_seed, processors
-from popbayes.infer.starts import Starts, explain_start, starts_of
+from popbayes.infer.starts import Layout, Starts, explain_start, starts_of
 from popbayes.infer.tree import Study, drawn_dataset, new_tree, root_attrs, study_groups
 from popbayes.model import PopModel
 
@@ -173,7 +173,7 @@ def _task(
     return Task(
         graph=graph,
         starts=starts,
-        explain=lambda start: _explain(study, graph, starts, start),
+        explain=lambda start: explain_start(graph, _layout(study), starts, start),
         keep=_stored(study.model, graph),
         progress=progress,
         save_warmup=save_warmup,
@@ -191,21 +191,16 @@ def _starts(study: Study, graph: Any, given: Mapping[str, Any], seed: int) -> St
     return starts_of(graph, {**medians, **given}, seed)
 
 
-def _explain(study: Study, graph: Any, starts: Starts, start: np.ndarray) -> str:
-    events = study.events
-
-    def subject_of(observation: int) -> tuple[str, str]:
-        record = events.obs_record[observation]
-        label = str(events.subjects[events.obs_subject[observation]])
-        return label, f"row {events.row[record]}, TIME {events.time[record]:g}"
-
-    return explain_start(
-        graph,
-        starts,
-        start,
+def _layout(study: Study) -> Layout:
+    events, labels = study.events, [str(label) for label in study.events.subjects]
+    return Layout(
         likelihood=dims.DV,
         parameters=study.model.structural.parameters,
-        subject_of=subject_of,
+        owners=[labels[subject] for subject in study.design.segment_subject],
+        observations=[
+            (labels[events.record_subject[record]], f"row {events.row[record]}, TIME {events.time[record]:g}")
+            for record in events.obs_record
+        ],
     )
 
 

@@ -238,7 +238,7 @@ def _draws(chains: _Chains, task: Task) -> Draws:
 def _expanded(task: Task, positions: np.ndarray) -> Arrays:
     """The stored variables of every draw, from its unconstrained position."""
     stored = task.graph.replace_rvs_by_values([task.graph[name] for name in task.keep])
-    evaluate = task.graph.compile_fn(stored, on_unused_input="ignore")
+    evaluate = task.graph.compile_fn(stored, inputs=task.graph.value_vars, on_unused_input="ignore")
     flat = positions.reshape(-1, positions.shape[-1])
     rows = [evaluate(task.starts.point(position)) for position in flat]
     columns = [np.array(column) for column in zip(*rows, strict=True)]

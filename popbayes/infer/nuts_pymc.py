@@ -19,6 +19,7 @@ from popbayes.infer.starts import Density, usable_starts
 
 FIRST_WEIGHT = 10
 """Draws that the identity counts for in the first mass matrix, as in PyMC's own `jitter+adapt_diag`."""
+FORK = "fork"
 TOO_SHORT = "Not enough samples to build a trace"
 
 
@@ -81,6 +82,7 @@ def _density(compiled: Any) -> Density:
 
 
 def _sample(task: Task, step: Any, points: list[dict[str, np.ndarray]], report: Callable[..., None]) -> Any:
+    cores = _cores(task)
     with warnings.catch_warnings():
         # Forked children only run the compiled density; no thread of ours holds a lock that they need.
         warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
@@ -88,7 +90,7 @@ def _sample(task: Task, step: Any, points: list[dict[str, np.ndarray]], report: 
             draws=task.draws,
             tune=task.tune,
             chains=task.chains,
-            cores=task.cores,
+            cores=cores,
             random_seed=task.seed,
             step=step,
             initvals=points,
@@ -99,15 +101,23 @@ def _sample(task: Task, step: Any, points: list[dict[str, np.ndarray]], report: 
             discard_tuned_samples=not task.save_warmup,
             compute_convergence_checks=False,
             callback=report,
-            mp_ctx=_process_context(),
+            mp_ctx=FORK if FORK in multiprocessing.get_all_start_methods() else None,
         )
 
 
-def _process_context() -> str | None:
-    """JAX does not survive a fork: once it is loaded, children are started afresh."""
-    if "jax" in sys.modules and "forkserver" in multiprocessing.get_all_start_methods():
-        return "forkserver"
-    return None
+def _cores(task: Task) -> int:
+    """Chains at a time: one where processes cannot be forked.
+
+    A forked child runs the very machine code of its parent, so that the number of cores changes no
+    bit; a child started afresh would compile its own. JAX, once it runs, does not survive a fork.
+    """
+    jax = sys.modules.get("jax._src.xla_bridge")
+    running = jax is not None and getattr(jax, "backends_are_initialized", lambda: True)()
+    able = FORK in multiprocessing.get_all_start_methods() and not running
+    if task.cores > 1 and not able:
+        why = "JAX is running in this process" if running else "this system has no fork"
+        warnings.warn(f"pymc: chains run one after the other, since {why}.", stacklevel=2)
+    return task.cores if able else 1
 
 
 @contextmanager

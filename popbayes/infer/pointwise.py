@@ -1,6 +1,7 @@
 """Values per observation from a DataTree alone: predictions and log densities, a chunk of draws at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -69,7 +70,8 @@ def of_every_draw(dt: xr.DataTree, function: Pointwise) -> xr.DataArray:
 
 def mean_of_draws(dt: xr.DataTree, function: Pointwise) -> np.ndarray:
     """Posterior mean of a value of every observation, (n_obs,), without keeping those of the draws."""
-    total, count = np.float64(0.0), 0
+    total: Any = 0.0
+    count = 0
     for _, part in in_chunks(dt, function):
         total, count = total + part.sum(axis=0), count + len(part)
     return np.asarray(total / count)

@@ -120,7 +120,9 @@ def given_values(model: PopModel, given: Mapping[str, Any]) -> Values:
     missing = [name for name in labels if name not in given]
     if missing:
         raise ValueError(f"These population values are missing: {listed(missing)}.")
-    values = {name: _vector(name, given[name], own) for name, own in labels.items() if name != dims.CORR}
+    values: dict[str, Any] = {
+        name: _vector(name, given[name], own) for name, own in labels.items() if name != dims.CORR
+    }
     if dims.CORR in labels:
         values[dims.CORR] = _matrix(given[dims.CORR], model.eta_names)
     return {name: np.asarray(value, dtype=np.float64)[None] for name, value in values.items()}

@@ -69,7 +69,7 @@ class ChainProgress:
         if not self._show:
             return self
         if self._console.is_jupyter:
-            self._table = _notebook_display(self._html())
+            self._table = _notebook_display(self.table())
         elif self._console.is_terminal:
             self._bars = _terminal_bars(self._console)
             self._bars.start()
@@ -110,7 +110,7 @@ class ChainProgress:
             return
         self._last = now
         if self._table is not None:
-            self._table.update(_as_html(self._html()))
+            self._table.update(_as_html(self.table()))
         else:
             self._console.print(self._line(now - self._began), highlight=False)
 
@@ -121,7 +121,8 @@ class ChainProgress:
             f"{self._sampler}: {done} of {everything} iterations, {divergences} divergences, {seconds:.0f} s"
         )
 
-    def _html(self) -> str:
+    def table(self) -> str:
+        """The chains as an HTML table, for a notebook."""
         head = "".join(f"<th>{name}</th>" for name in ("chain", "", "iterations", *_COLUMNS))
         rows = "".join(_html_row(chain, state, self._total) for chain, state in enumerate(self.states))
         return f"<table><caption>{self._sampler}</caption><tr>{head}</tr>{rows}</table>"

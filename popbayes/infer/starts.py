@@ -120,45 +120,52 @@ def usable_starts(task_starts: Starts, density: Density, seed: int, chains: int,
     )
 
 
-def explain_start(
-    graph: Any,
-    starts: Starts,
-    start: np.ndarray,
-    *,
-    likelihood: str,
-    parameters: Sequence[str],
-    subject_of: Callable[[int], tuple[str, str]],
-) -> str:
-    """Say which variable, subject and parameter make the log density non-finite at a start.
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How the graph of a population model reads: what is observed, and whose parameters are where.
 
-    Parameters
+    Attributes
     ----------
-    graph : pymc.Model
     likelihood : str
         Name of the observed variable.
     parameters : sequence of str
-        Names of the individual parameters in the graph, subject (or segment) last.
-    subject_of : callable
-        From the index of an observation to its subject's label and a description of the record.
+        Names of the individual parameters.
+    owners : sequence of str
+        Label of the subject of each element of an individual parameter.
+    observations : sequence of (str, str)
+        For each observation the label of its subject, and where its record is.
     """
+
+    likelihood: str
+    parameters: Sequence[str]
+    owners: Sequence[str]
+    observations: Sequence[tuple[str, str]]
+
+
+def explain_start(graph: Any, layout: Layout, starts: Starts, start: np.ndarray) -> str:
+    """Say which variable, subject and parameter make the log density or its gradient non-finite."""
     point = starts.point(start)
     bad = _non_finite_terms(graph, point)
-    remedy = (
-        "Look at the priors (medians and widths), or give better ones with starts={name: value}; "
+    theta = _individual_parameters(graph, layout, point)
+    lost = np.flatnonzero(~np.all([np.isfinite(values) for values in theta.values()], axis=0))
+    if layout.likelihood in bad:
+        label, record = layout.observations[int(bad[layout.likelihood][0])]
+        where = (
+            f"The log density is not finite at the start: subject {label}, {record} "
+            f"({bad[layout.likelihood].size} observation(s) in all). "
+            f"{_listing(theta, layout.owners.index(label))}"
+        )
+    elif bad:
+        where = f"The prior density of {', '.join(bad)} is not finite at the start."
+    elif lost.size:
+        label = layout.owners[int(lost[0])]
+        where = f"The gradient is not finite at the start: subject {label}. {_listing(theta, int(lost[0]))}"
+    else:
+        where = f"The gradient by {_bad_gradient(graph, starts, start)} is not finite at the start."
+    return (
+        f"{where} Look at the priors (medians and widths), or start elsewhere with starts={{name: value}}; "
         "nothing has been sampled."
     )
-    if likelihood in bad:
-        label, record = subject_of(int(bad[likelihood][0]))
-        return (
-            f"The log density is not finite at the start: subject {label}, {record}"
-            f" ({bad[likelihood].size} observation(s) in all). "
-            f"{_individual_parameters(graph, point, parameters, label)} {remedy}"
-        )
-    if bad:
-        names = ", ".join(bad)
-        return f"The prior density of {names} is not finite at the start. {remedy}"
-    where = _bad_gradient(graph, starts, start)
-    return f"The log density is finite at the start, but its gradient is not: {where}. {remedy}"
 
 
 def _non_finite_terms(graph: Any, point: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -173,23 +180,24 @@ def _non_finite_terms(graph: Any, point: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _individual_parameters(
-    graph: Any, point: Mapping[str, np.ndarray], parameters: Sequence[str], label: str
-) -> str:
-    variables = [graph[name] for name in parameters]
+    graph: Any, layout: Layout, point: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    variables = graph.replace_rvs_by_values([graph[name] for name in layout.parameters])
     evaluate = graph.compile_fn(
-        graph.replace_rvs_by_values(variables), mode="FAST_COMPILE", on_unused_input="ignore"
+        variables, inputs=graph.value_vars, mode="FAST_COMPILE", on_unused_input="ignore"
     )
     with np.errstate(all="ignore"):
-        values = evaluate(point)
-    shown = {}
-    for name, variable, value in zip(parameters, variables, values, strict=True):
-        labels = [str(one) for one in graph.coords[graph.named_vars_to_dims[variable.name][-1]]]
-        shown[name] = value[labels.index(label)] if label in labels else value.flat[0]
+        return dict(zip(layout.parameters, evaluate(point), strict=True))
+
+
+def _listing(theta: Mapping[str, np.ndarray], place: int) -> str:
+    """The parameters of one subject in words, with what is wrong with them."""
+    shown = {name: float(values[place]) for name, values in theta.items()}
     listing = ", ".join(f"{name} = {value:.4g}" for name, value in shown.items())
     wrong = [name for name, value in shown.items() if not np.isfinite(value)]
     if wrong:
         return f"Its parameter {wrong[0]} is not finite there ({listing})."
-    return f"Its parameters there: {listing}; they give no finite prediction or density."
+    return f"Its parameters there, {listing}, give no finite density."
 
 
 def _bad_gradient(graph: Any, starts: Starts, start: np.ndarray) -> str:

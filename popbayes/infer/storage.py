@@ -74,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
 def _check_suffix(place: Path) -> None:
     if place.suffix not in (NETCDF, ZARR):
         raise ValueError(
-            f"{place.name}: the ending tells the format, {NETCDF} for a NetCDF file or {ZARR} for a Zarr store."
+            f"{place.name}: the ending tells the format, {NETCDF} for NetCDF (one file) or {ZARR} for Zarr."
         )
 
 
