@@ -87,7 +87,8 @@ def psis(values: xr.DataArray, reff: float) -> Any:
             "log_likelihood": values.drop_vars(["subject", "time"], errors="ignore").to_dataset(name="dv"),
         }
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # said in plain words by `loo`; weights that overflow end in a k-hat that is said too
         warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto", category=UserWarning)
         result = arviz_stats.loo(tree, pointwise=True, var_name="dv", reff=reff)
     coords = {name: values[name] for name in ("subject", "time") if name in values.coords}
