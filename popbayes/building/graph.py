@@ -1,0 +1,104 @@
+"""The graph: typical values, parameters, predictions and the likelihood."""
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from popbayes import dims
+from popbayes.building.effects import random_effects, variable
+from popbayes.building.observations import check_observations
+from popbayes.building.starts import ETA_RAW, PAIR, PHI, centring, design_for, population_priors
+from popbayes.data.design import Design
+from popbayes.data.events import EventTable
+from popbayes.data.regimen import as_events
+from popbayes.engine.op import predict
+from popbayes.model import PopModel
+
+
+def build(model: PopModel, data: EventTable) -> pm.Model:
+    """Write a population model on its data as a PyMC model.
+
+    Names and dimensions are those of the DataTree: `{P}_pop`, `beta_{P}_{COV}`, `omega` (eta_of), `corr`
+    (eta_of, eta_of_), `eta` (subject, eta_of), `{P}` (subject, or segment with time-varying covariates),
+    `sigma_*`, and the likelihood `dv` (obs). What is sampled beside them: `eta_raw` (non-centred) or
+    `phi` (centred) in place of `eta`, and `corr_partial` in place of `corr`.
+
+    Parameters
+    ----------
+    model : PopModel
+    data : EventTable
+        With observations; covariate references that the model leaves open are taken from it.
+
+    Returns
+    -------
+    pymc.Model
+
+    Raises
+    ------
+    ValueError
+        If model and data do not fit: a covariate is not in the table, there are no observed values,
+        observations are censored, an observation or a prediction is not positive where the
+        residual error needs it, or the structural model cannot take a dosing record.
+    """
+    data = as_events(data)
+    model = model.resolved(data)
+    model.check(data)
+    check_observations(model, data)
+    design = design_for(model, data)
+    with pm.Model(coords=_coords(model, data, design)) as graph:
+        values = _population(model)
+        places = model.locations(values, design, pt)
+        eta = random_effects(model, design, places)
+        theta = model.parameters_at(places, eta, design, pt)
+        over = dims.SUBJECT if design.one_segment_per_subject else dims.SEGMENT
+        theta = {
+            name: pm.Deterministic(name, pt.as_tensor(value), dims=over) for name, value in theta.items()
+        }
+        sigma = {name: variable(name, prior) for name, prior in model.residual.sigmas.items()}
+        prediction = predict(model.structural, design, theta)
+        family, arguments = model.residual.distribution(prediction, sigma, pt)
+        getattr(pm, family)(dims.DV, **arguments, observed=data.obs_dv, dims=dims.OBS)
+    return graph
+
+
+def _coords(model: PopModel, data: EventTable, design: Design) -> dict[str, Any]:
+    """Labels of all dimensions."""
+    coords: dict[str, Any] = {
+        dims.SUBJECT: data.subjects.tolist(),
+        dims.OBS: np.arange(data.n_obs),
+    }
+    if not design.one_segment_per_subject:
+        coords[dims.SEGMENT] = np.arange(design.n_segment)
+    if model.eta_names:
+        coords[dims.ETA_OF] = list(model.eta_names)
+    if model.correlated_blocks:
+        coords[dims.ETA_OF2] = list(model.eta_names)
+        coords[PAIR] = [
+            f"{block[low]}, {block[high]}"
+            for block, _ in model.correlated_blocks
+            for high in range(1, len(block))
+            for low in range(high)
+        ]
+    for parameter in model.parameters.values():
+        for one in parameter.covariates:
+            if one.levels:
+                coords[dims.level_dim(one.column)] = list(one.levels)
+    centred, raw = centring(model)
+    if centred and raw:
+        coords[f"{PHI}_of"], coords[f"{ETA_RAW}_of"] = list(centred), list(raw)
+    return coords
+
+
+def _population(model: PopModel) -> dict[str, Any]:
+    """Typical values and coefficients: variables where estimated, numbers where known."""
+    levels = {
+        dims.beta(name, one.column): dims.level_dim(one.column)
+        for name, parameter in model.parameters.items()
+        for one in parameter.covariates
+    }
+    return model.fixed | {
+        name: variable(name, prior, levels[name] if size else None)
+        for name, (prior, size) in population_priors(model).items()
+    }

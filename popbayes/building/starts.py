@@ -1,0 +1,98 @@
+"""The free variables of the graph, known without opening it: their priors and where chains start."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from popbayes import dims
+from popbayes.data.design import Design
+from popbayes.data.events import EventTable
+from popbayes.data.regimen import as_events
+from popbayes.model import PopModel
+from popbayes.parameters.family import AbstractPrior
+from popbayes.parameters.priors import Fixed
+
+ETA_RAW = "eta_raw"
+"""Standardised random effects, standard normal: sampled where non-centred."""
+PHI = "phi"
+"""Individual parameters on the scales where random effects are added: sampled where centred."""
+PARTIAL = "corr_partial"
+"""Canonical partial correlations, from 0 to 1: what `corr` is made of."""
+PAIR = "corr_pair"
+"""Dimension of the pairs of correlated parameters."""
+
+
+def design_for(model: PopModel, data: EventTable) -> Design:
+    """The data laid out for the engine, with the covariates that the model uses."""
+    return Design.of(data, model.covariate_columns)
+
+
+def initial_values(model: PopModel, data: EventTable) -> dict[str, Any]:
+    """Prior medians of all free variables of `build(model, data)`, on their natural scales.
+
+    Random effects are zero and correlations none. An improper prior has no median: there, PyMC's
+    own start (0 for `Flat`, 1 for `HalfFlat`).
+
+    Returns
+    -------
+    dict of name -> number or array
+    """
+    model = model.resolved(as_events(data))
+    design = design_for(model, as_events(data))
+    found: dict[str, Any] = {}
+    for name, (prior, size) in population_priors(model).items():
+        found[name] = np.full(size, prior.start()) if size else prior.start()
+    places = model.locations({**model.fixed, **found}, design)
+    spread = {name: prior.start() for name, prior in model.omega_priors.items()}
+    if spread and omega_together(model.omega_priors) is not None:
+        found[dims.OMEGA] = np.array(list(spread.values()))
+    elif spread:
+        estimated = (name for name, prior in model.omega_priors.items() if not isinstance(prior, Fixed))
+        found |= {f"{dims.OMEGA}_{name}": spread[name] for name in estimated}
+    pairs = sum(len(block) * (len(block) - 1) // 2 for block, _ in model.correlated_blocks)
+    if pairs:
+        found[PARTIAL] = np.full(pairs, 0.5)
+    centred, raw = centring(model)
+    if raw:
+        found[ETA_RAW] = np.zeros((design.n_subject, len(raw)))
+    if centred:
+        first = first_segments(design)
+        columns = [np.broadcast_to(places[name], design.n_segment)[first] for name in centred]
+        found[PHI] = np.stack(columns, axis=1)
+    sigmas = model.residual.sigmas.items()
+    return found | {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
+
+
+def population_priors(model: PopModel) -> dict[str, tuple[AbstractPrior, int]]:
+    """Priors of the estimated typical values and coefficients, with the number of levels (0: a scalar)."""
+    found: dict[str, tuple[AbstractPrior, int]] = {}
+    for name, parameter in model.parameters.items():
+        found[dims.pop(name)] = (parameter.prior, 0)
+        for one in parameter.covariates:
+            found[dims.beta(name, one.column)] = (one.prior, len(one.levels))
+    return {name: pair for name, pair in found.items() if not isinstance(pair[0], Fixed)}
+
+
+def omega_together(priors: Mapping[str, AbstractPrior]) -> tuple[str, dict[str, Any]] | None:
+    """Family and vector arguments where all SDs have priors of one family, else None."""
+    if any(isinstance(prior, Fixed) for prior in priors.values()):
+        return None
+    families, arguments = zip(*(prior.pymc for prior in priors.values()), strict=True)
+    same = len(set(families)) == 1 and len({tuple(one) for one in arguments}) == 1
+    if not same or not all(np.isscalar(value) for one in arguments for value in one.values()):
+        return None
+    stacked = {name: np.array([one[name] for one in arguments]) for name in arguments[0]}
+    plain = {name: value[0] if np.all(value == value[0]) else value for name, value in stacked.items()}
+    return families[0], plain
+
+
+def centring(model: PopModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Parameters sampled centred, and those sampled non-centred."""
+    centred = model.centred_names
+    return centred, tuple(name for name in model.eta_names if name not in centred)
+
+
+def first_segments(design: Design) -> np.ndarray:
+    """First segment of each subject: where a centred parameter is centred, (n_subject,)."""
+    return np.searchsorted(design.segment_subject, np.arange(design.n_subject))
