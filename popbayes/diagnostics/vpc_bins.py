@@ -9,6 +9,8 @@ MOST_NOMINAL = 20
 """Distinct times up to which each one is a bin of its own."""
 FEWEST_PER_BIN = 5
 """Observations that an automatic bin should hold."""
+USUAL_PER_BIN = 15
+"""Observations in an automatic bin where subjects have few samples each."""
 MOST_BINS = 12
 
 
@@ -84,9 +86,10 @@ def nominal(time: np.ndarray) -> tuple[bool, np.ndarray]:
 
 
 def automatic(subject: np.ndarray) -> int:
-    """Number of bins: samples of a typical subject, but no more than the observations can fill."""
+    """Number of bins: samples of a typical subject, more where these are few, no more than can be filled."""
     per_subject = int(np.median(np.unique(subject, return_counts=True)[1]))
-    return max(1, min(per_subject, len(subject) // FEWEST_PER_BIN, MOST_BINS))
+    wanted = max(per_subject, len(subject) // USUAL_PER_BIN)
+    return max(1, min(wanted, len(subject) // FEWEST_PER_BIN, MOST_BINS))
 
 
 def equal_count(time: np.ndarray, n: int) -> np.ndarray:

@@ -39,7 +39,8 @@ def plot_shrinkage(dt: xr.DataTree, *, interval: float = 0.9) -> Figure:
     if ETA not in draws:
         raise ValueError("The model has no random effects: nothing can be shrunk.")
     names = [str(name) for name in draws[ETA_OF].to_numpy()]
-    tall = min(7.0, max(3.2, 0.9 + 0.16 * draws.sizes[SUBJECT]))
+    n = draws.sizes[SUBJECT]
+    tall = max(3.2, 0.9 + 0.16 * n) if n <= MOST_LABELLED else 4.6
     figure = picture(3.0 + 2.5 * min(len(names), 4), tall * -(-len(names) // 4))
     left, right = figure.subfigures(1, 2, width_ratios=[2.4, 2.4 * min(len(names), 4)])  # type: ignore[misc]
     _bars(left.subplots(), dt)
@@ -76,7 +77,7 @@ def _bars(ax: Axes, dt: xr.DataTree) -> None:
     finite = 100 * table[["shrinkage", "pooling"]].to_numpy()
     ax.set_xlim(min(0.0, np.nanmin(finite, initial=0.0)), 100)
     ax.set_xlabel("%")
-    ax.legend(loc="upper left", bbox_to_anchor=(-0.05, 1.17), fontsize=8, ncols=1, borderaxespad=0)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.0), fontsize=8, ncols=1, borderaxespad=0)
 
 
 def _subjects(ax: Axes, draws: xr.Dataset, name: str, interval: float) -> None:

@@ -45,6 +45,8 @@ RC: dict[str, Any] = {
     "savefig.facecolor": "white",
 }
 SCREEN_DPI = 120
+LEAST_REACH = 0.2
+"""Fraction of the range that a smooth looks to either side at least, so that clumps do not make it swing."""
 NOUGHT = 1e-9
 """Fraction of the largest value below which one counts as 0 on a logarithmic axis: what rounding leaves."""
 
@@ -139,7 +141,8 @@ def smooth(
         return np.array([]), np.array([])
     grid = np.linspace(x.min(), x.max(), points)
     distance = np.abs(grid[:, None] - x)
-    reach = np.sort(distance, axis=1)[:, max(4, int(np.ceil(span * len(x))) - 1)] + 1e-9 * np.ptp(x)
+    nearest = np.sort(distance, axis=1)[:, max(4, int(np.ceil(span * len(x))) - 1)]
+    reach = np.maximum(nearest, LEAST_REACH * np.ptp(x)) + 1e-9 * np.ptp(x)
     weight = np.clip(1 - (distance / reach[:, None]) ** 3, 0, None) ** 3
     total = weight.sum(axis=1)
     mean_x, mean_y = weight @ x / total, weight @ y / total

@@ -270,3 +270,11 @@ def test_observations_without_a_time_are_in_no_bin():
     np.testing.assert_array_equal(bins.index, [-1, 0, 0])
     with pytest.raises(ValueError, match="No observation has a time"):
         make_bins(np.array([np.nan]), np.zeros(1), None)
+
+
+@pytest.mark.parametrize(
+    ("n_subject", "each", "expected"), [(12, 11, 11), (60, 2, 8), (3, 4, 2), (1, 2, 1), (9, 40, 12)]
+)
+def test_automatic_bins_follow_the_samples_of_a_subject_and_can_be_filled(n_subject, each, expected):
+    time = np.random.default_rng(0).uniform(0, 24, n_subject * each)
+    assert make_bins(time, np.repeat(np.arange(n_subject), each), None).n == expected
