@@ -90,7 +90,7 @@ class PopModel:
             if not isinstance(parameter, Parameter):
                 raise TypeError(
                     f"parameters[{name!r}] must be a pb.Parameter, not {parameter!r}: "
-                    "write pb.Parameter(prior.LogNormal(median, sd)), or pb.Parameter(number) for a known value."
+                    "write pb.Parameter(prior.LogNormal(median, sd)), or pb.Parameter(number) if it is known."
                 )
         missing = [name for name in known if name not in self.parameters]
         if missing:
@@ -335,6 +335,7 @@ def _blocks(variability: Any) -> tuple[AbstractVariability, ...]:
     for block in blocks:
         if not isinstance(block, AbstractVariability):
             raise TypeError(
-                f"variability must be variability.Independent([...]) or variability.Correlated([...]), not {block!r}."
+                "variability must be variability.Independent([...]) or variability.Correlated([...]), "
+                f"not {block!r}."
             )
     return tuple(blocks)

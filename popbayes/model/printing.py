@@ -1,16 +1,213 @@
-"""A model as the equations of a paper: structure, parameters, random effects, residual error, priors."""
+"""A model as the equations of a paper: structure, parameters, random effects, observations, priors."""
 
+import math
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from popbayes import dims
+from popbayes.parameters.covariates import latex_column
+from popbayes.parameters.family import AbstractPrior
+from popbayes.parameters.parameter import Parameter
+from popbayes.parameters.priors import Fixed
 
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
 
+GREEK = {"gamma": (r"\gamma", ""), "Circ0": ("Circ", "0")}
+NORMAL_90 = 1.6448536269514722
+"""Standard deviations of a normal within which 90 % lie."""
+
 
 def text_lines(model: "PopModel") -> list[str]:
-    """Lines of text."""
-    return [*model.structural.equations()]
+    """The model as lines of text; known values are marked FIX, and what a prior implies stands after it."""
+    title = model.name or "Population model"
+    output = model.structural.outputs[0]
+    return [
+        title,
+        f"Structure: {type(model.structural).__name__}",
+        *_indented(model.structural.equations()),
+        "Parameters of subject i",
+        *_indented(_parameter_text(name, one, model) for name, one in model.parameters.items()),
+        *_indented(_effects_text(model)),
+        f"Observations j of subject i: {output} at their times",
+        *_indented([f"dv_ij ~ {model.residual.text(f'{output}_ij')}"]),
+        "Priors",
+        *_indented(_priors_text(model)),
+    ]
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _parameter_text(name: str, parameter: Parameter, model: "PopModel") -> str:
+    typical = _typical_text(name, parameter)
+    factors = [
+        one.text(f"{one.column}_i", _beta_text(name, one.column, one.prior)) for one in parameter.covariates
+    ]
+    eta = f"η_{name},i" if name in model.eta_names else ""
+    if parameter.scale == "log":
+        effect = [f"exp({eta})"] if eta else []
+        return f"{name}_i = {' · '.join([typical, *factors, *effect])}"
+    if parameter.scale == "identity":
+        return f"{name}_i = {' · '.join([typical, *factors])}{f' + {eta}' if eta else ''}"
+    inside = [f"logit({typical})", *(f"log {one}" for one in factors), *([eta] if eta else [])]
+    if (parameter.lower, parameter.upper) == (0.0, 1.0):
+        return f"{name}_i = expit({' + '.join(inside)})"
+    width = f"{parameter.upper - parameter.lower:g}"
+    inside[0] = f"logit(({typical} - {parameter.lower:g}) / {width})"
+    return f"{name}_i = {parameter.lower:g} + {width} · expit({' + '.join(inside)})"
+
+
+def _typical_text(name: str, parameter: Parameter) -> str:
+    return f"{parameter.prior.value:.6g}" if isinstance(parameter.prior, Fixed) else dims.pop(name)
+
+
+def _beta_text(name: str, column: str, prior: AbstractPrior) -> str:
+    return f"{prior.value:.6g}" if isinstance(prior, Fixed) else f"β_{name},{column}"
+
+
+def _effects_text(model: "PopModel") -> list[str]:
+    """How the random effects are distributed; those that belong together on one line."""
+    lines = []
+    for block in model.variability:
+        names = [name for name in model.eta_names if name in block.names]
+        way = "centred" if block.centred else "non-centred"
+        if block.correlated:
+            effects, sds = (
+                ", ".join(f"η_{name},i" for name in names),
+                ", ".join(f"ω_{name}" for name in names),
+            )
+            lines.append(f"({effects}) ~ Normal(0, D R D), D = diag({sds})   [{way}]")
+        else:
+            lines += [f"η_{name},i ~ Normal(0, ω_{name}²)   [{way}]" for name in names]
+    return lines
+
+
+def _priors_text(model: "PopModel") -> list[str]:
+    """One line for each prior, known values included."""
+    lines = []
+    for name, parameter in model.parameters.items():
+        lines.append(_prior_text(dims.pop(name), parameter.prior, parameter.unit))
+        lines += [_prior_text(f"β_{name},{one.column}", one.prior, "") for one in parameter.covariates]
+    for name, prior in model.omega_priors.items():
+        line = _prior_text(f"ω_{name}", prior, "")
+        lines.append(f"{line}{_spread_text(prior) if model.parameters[name].scale == 'log' else ''}")
+    for number, (block, lkj) in enumerate(model.correlated_blocks, start=1):
+        which = f" of {', '.join(block)}" if len(model.correlated_blocks) > 1 else ""
+        lines.append(f"R{number if which else ''} ~ LKJ({lkj:g}){which}")
+    return [
+        *lines,
+        *(_prior_text(f"σ_{name[6:]}", prior, "") for name, prior in model.residual.sigmas.items()),
+    ]
+
+
+def _prior_text(name: str, prior: AbstractPrior, unit: str) -> str:
+    after = f" {unit}" if unit else ""
+    if isinstance(prior, Fixed):
+        return f"{name} = {prior.value:.6g}{after} FIX"
+    if not prior.proper:
+        return f"{name} ~ {prior.describe()}{after}   (improper)"
+    low, high = prior.quantile([0.05, 0.95])
+    return f"{name} ~ {prior.describe()}{after}   (90 %: {low:.3g} to {high:.3g})"
+
+
+def _spread_text(prior: AbstractPrior) -> str:
+    """What an SD on the log scale means: how far apart subjects are."""
+    if not prior.proper:
+        return ""
+    fold = math.exp(NORMAL_90 * float(prior.quantile(0.5)))
+    return f"; at its median 90 % of subjects are within a factor {fold:.3g} of typical"
 
 
 def latex(model: "PopModel") -> str:
-    """An ``aligned`` block."""
-    return "\n".join(model.structural.latex())
+    """The model as an ``aligned`` block."""
+    lines = [
+        *(f"& {line}" for line in model.structural.latex()),
+        *(_parameter_latex(name, one, model) for name, one in model.parameters.items()),
+        *_effects_latex(model),
+        rf"\mathrm{{dv}}_{{ij}} &\sim {model.residual.latex('f_{ij}')}",
+        *_priors_latex(model),
+    ]
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def symbol(name: str, *subscripts: str) -> str:
+    """A parameter's symbol in LaTeX: ``V1, i`` -> ``V_{1,i}``, ``ka`` -> ``k_{a}``."""
+    base, sub = GREEK.get(name) or _split(name)
+    base = rf"\mathrm{{{base}}}" if len(base) > 1 and base[0] != "\\" else base
+    below = ",".join([*([sub] if sub else []), *subscripts])
+    return f"{base}_{{{below}}}" if below else base
+
+
+def _split(name: str) -> tuple[str, str]:
+    found = re.fullmatch(r"([A-Z]+|[a-z])(.*)", name)
+    base, sub = found.groups() if found else (name, "")
+    return base, rf"\mathrm{{{sub}}}" if len(sub) > 1 and sub.isalpha() else sub
+
+
+def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:
+    left = symbol(name, "i")
+    typical = _typical_latex(name, parameter)
+    factors = [
+        one.latex(f"{latex_column(one.column)}_i", _beta_latex(name, one.column, one.prior))
+        for one in parameter.covariates
+    ]
+    eta = rf"\eta_{{{name},i}}" if name in model.eta_names else ""
+    if parameter.scale == "log":
+        return rf"{left} &= {r' \, '.join([typical, *factors, *([f'e^{{{eta}}}'] if eta else [])])}"
+    if parameter.scale == "identity":
+        return rf"{left} &= {r' \, '.join([typical, *factors])}{f' + {eta}' if eta else ''}"
+    logs = [rf"\log {one}" for one in factors]
+    if (parameter.lower, parameter.upper) == (0.0, 1.0):
+        inside = [rf"\mathrm{{logit}}({typical})", *logs, *([eta] if eta else [])]
+        return rf"{left} &= \mathrm{{expit}}\left({' + '.join(inside)}\right)"
+    width = f"{parameter.upper - parameter.lower:g}"
+    first = rf"\mathrm{{logit}}\frac{{{typical} - {parameter.lower:g}}}{{{width}}}"
+    inside = [first, *logs, *([eta] if eta else [])]
+    return rf"{left} &= {parameter.lower:g} + {width} \, \mathrm{{expit}}\left({' + '.join(inside)}\right)"
+
+
+def _typical_latex(name: str, parameter: Parameter) -> str:
+    fixed = isinstance(parameter.prior, Fixed)
+    return f"{parameter.prior.value:.6g}" if fixed else symbol(name, r"\mathrm{pop}")
+
+
+def _beta_latex(name: str, column: str, prior: AbstractPrior) -> str:
+    return f"{prior.value:.6g}" if isinstance(prior, Fixed) else rf"\beta_{{{name},{latex_column(column)}}}"
+
+
+def _effects_latex(model: "PopModel") -> list[str]:
+    lines = []
+    for block in model.variability:
+        names = [name for name in model.eta_names if name in block.names]
+        etas = [rf"\eta_{{{name},i}}" for name in names]
+        sds = [rf"\omega_{{{name}}}" for name in names]
+        if block.correlated:
+            diagonal = rf"\mathrm{{diag}}({', '.join(sds)})"
+            lines.append(rf"({', '.join(etas)}) &\sim \mathrm{{Normal}}(0,\ D R D), \quad D = {diagonal}")
+        else:
+            lines += [
+                rf"{eta} &\sim \mathrm{{Normal}}(0,\ {sd}^2)" for eta, sd in zip(etas, sds, strict=True)
+            ]
+    return lines
+
+
+def _priors_latex(model: "PopModel") -> list[str]:
+    lines = []
+    for name, parameter in model.parameters.items():
+        unit = rf"\ \text{{{re.sub('([%_#&$])', r'\\\1', parameter.unit)}}}" if parameter.unit else ""
+        lines.append(_prior_latex(symbol(name, r"\mathrm{pop}"), parameter.prior) + unit)
+        for one in parameter.covariates:
+            lines.append(_prior_latex(rf"\beta_{{{name},{latex_column(one.column)}}}", one.prior))
+    lines += [_prior_latex(rf"\omega_{{{name}}}", prior) for name, prior in model.omega_priors.items()]
+    lines += [
+        rf"R_{{{','.join(block)}}} &\sim \mathrm{{LKJ}}({lkj:g})" for block, lkj in model.correlated_blocks
+    ]
+    sigmas = model.residual.sigmas.items()
+    return [*lines, *(_prior_latex(rf"\sigma_\mathrm{{{name[6:]}}}", prior) for name, prior in sigmas)]
+
+
+def _prior_latex(name: str, prior: AbstractPrior) -> str:
+    return f"{name} &{'=' if isinstance(prior, Fixed) else r'\sim'} {prior.latex()}"

@@ -83,7 +83,8 @@ def _typical(model: "PopModel") -> list[Row]:
         for one in parameter.covariates:
             if isinstance(one, Categorical) and not one.is_resolved:
                 raise ValueError(
-                    f"The levels of {one.column} are not known yet: use model.resolved(data), or name them with others=."
+                    f"The levels of {one.column} are not known yet: use model.resolved(data), or name them "
+                    "with others=."
                 )
             rows += [
                 _row(dims.beta(name, one.column), index, "beta", name, "", one.prior, scale)

@@ -56,7 +56,7 @@ class AbstractResidual:
         return "Normal", {"mu": prediction, "sigma": self.sd(prediction, sigma, xp)}
 
     def standardised(self, dv: np.ndarray, prediction: np.ndarray, sigma: Mapping[str, Any]) -> np.ndarray:
-        """Residuals in standard deviations (IWRES for individual predictions); standard normal if all is right."""
+        """Residuals in standard deviations; IWRES for individual predictions."""
         return (dv - prediction) / self.sd(prediction, sigma)
 
     def logp(self, dv: np.ndarray, prediction: np.ndarray, sigma: Mapping[str, Any]) -> np.ndarray:
@@ -159,7 +159,7 @@ class Combined(AbstractResidual):
 @final
 @dataclass(frozen=True)
 class LogNormal(AbstractResidual):
-    r"""Log-normal error: :math:`\log y \sim \mathrm{Normal}(\log f, \sigma_\text{log}^2)`; `f` is the median."""
+    r"""Log-normal error about the median: :math:`\log y \sim \mathrm{Normal}(\log f, \sigma_\text{log}^2)`."""
 
     variables = {"sigma": "sigma_log"}  # noqa: RUF012 - never changed
     needs_positive_dv = True

@@ -7,7 +7,7 @@ built on (`resolved`), and kept from then on.
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, final
 
@@ -276,8 +276,8 @@ class Categorical(AbstractCovariate):
         others = tuple(level(one) for one in self.others)
         if self.ref is None or self.ref in others or len(set(others)) < len(others) or not others:
             raise ValueError(
-                f"others of covariate.Categorical({self.column!r}) must be levels that differ from each other "
-                f"and from ref, which must be given; not {self.others!r} with ref {self.ref!r}."
+                f"others of covariate.Categorical({self.column!r}) must be levels that differ from each "
+                f"other and from ref, which must be given; not {self.others!r} with ref {self.ref!r}."
             )
         object.__setattr__(self, "others", others)
 
@@ -306,7 +306,8 @@ class Categorical(AbstractCovariate):
         others = tuple(name for name in found if name != ref)
         if not others:
             raise ValueError(
-                f"Column {self.column} has the single level {ref!r}: covariate.Categorical has nothing to estimate."
+                f"Column {self.column} has the single level {ref!r}: covariate.Categorical has nothing to "
+                "estimate. Leave it out."
             )
         return replace(self, ref=ref, others=others)
 
@@ -381,7 +382,8 @@ def covariate_from_dict(values: Mapping[str, Any]) -> AbstractCovariate:
     ValueError
         If the kind is unknown.
     """
-    known = {kind.__name__: kind for kind in (Power, Exponential, Linear, Categorical)}
+    kinds: tuple[type[AbstractCovariate], ...] = (Power, Exponential, Linear, Categorical)
+    known: dict[Any, Callable[..., AbstractCovariate]] = {kind.__name__: kind for kind in kinds}
     given = {name: prior_from_dict(one) if isinstance(one, Mapping) else one for name, one in values.items()}
     kind = given.pop("kind", None)
     if kind not in known:

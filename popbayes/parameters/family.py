@@ -166,10 +166,8 @@ class AbstractPrior:
 
     def latex(self) -> str:
         r"""The prior in LaTeX: ``\mathrm{LogNormal}(\text{median } 1.5, \text{sd } 1)``."""
-        given = ",\\ ".join(
-            rf"\text{{{name.replace('_', ' ')} }}{_short(value)}" for name, value in self.arguments.items()
-        )
-        return rf"\mathrm{{{self.family}}}({given})"
+        given = (rf"{_latex_name(name)}{_short(value)}" for name, value in self.arguments.items())
+        return rf"\mathrm{{{self.family}}}({r',\ '.join(given)})"
 
     def to_dict(self) -> dict[str, Any]:
         """The prior as JSON values: the family and the arguments given."""
@@ -193,6 +191,13 @@ def real_number(value: Any) -> float | None:
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         return None
     return float(value)
+
+
+def _latex_name(name: str) -> str:
+    """An argument before its value: Greek letters and single letters with a sign, words as they are."""
+    greek = {"mu", "sigma", "tau", "alpha", "beta", "nu", "kappa"}
+    symbol = rf"\{name}" if name in greek else r"\lambda" if name == "lam" else name if len(name) == 1 else ""
+    return f"{symbol} = " if symbol else rf"\text{{{name.replace('_', ' ')} }}"
 
 
 def _short(value: Any) -> str:

@@ -68,7 +68,8 @@ class Parameter:
             )
         if self.scale != "logit" and (lower, upper) != (0.0, 1.0):
             raise ValueError(
-                f"lower and upper are the bounds of the logit scale; with scale={self.scale!r} they mean nothing."
+                "lower and upper are the bounds of the logit scale; "
+                f"with scale={self.scale!r} they mean nothing."
             )
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
@@ -80,15 +81,16 @@ class Parameter:
         if self.scale == "log" and (low < 0 or (at_a_point and low <= 0)):
             raise ValueError(
                 f"The typical value of a parameter on the log scale is positive, but {self.prior.describe()} "
-                "allows values that are not. Use a positive prior such as prior.LogNormal, or scale='identity'."
+                "allows values that are not. Use a positive prior such as prior.LogNormal, "
+                "or scale='identity'."
             )
         outside = low < self.lower or high > self.upper
         touching = at_a_point and (low <= self.lower or high >= self.upper)
         if self.scale == "logit" and (outside or touching):
             raise ValueError(
-                f"The typical value of this parameter lies between {self.lower:g} and {self.upper:g} (logit scale), "
-                f"but {self.prior.describe()} allows {low:g} to {high:g}. Use a prior within the bounds, such as "
-                "prior.Beta or prior.Uniform."
+                f"The typical value of this parameter lies between {self.lower:g} and {self.upper:g} "
+                f"(logit scale), but {self.prior.describe()} allows {low:g} to {high:g}. "
+                "Use a prior within the bounds, such as prior.Beta or prior.Uniform."
             )
 
     def _check_covariates(self) -> None:
@@ -97,13 +99,15 @@ class Parameter:
         for one in self.covariates:
             if not isinstance(one, AbstractCovariate):
                 raise TypeError(
-                    f"covariates must be effects such as covariate.Power('WT', ref=70, exponent=0.75), not {one!r}."
+                    "covariates must be effects such as covariate.Power('WT', ref=70, exponent=0.75), "
+                    f"not {one!r}."
                 )
         columns = [one.column for one in self.covariates]
         twice = {column for column in columns if columns.count(column) > 1}
         if twice:
             raise ValueError(
-                f"Each column may act on a parameter once, but {listed(sorted(twice))} is there more than once."
+                "Each column may act on a parameter once, but "
+                f"{listed(sorted(twice))} is there more than once."
             )
         object.__setattr__(self, "covariates", tuple(self.covariates))
 

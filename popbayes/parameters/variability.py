@@ -37,7 +37,8 @@ class AbstractVariability:
         names = (self.names,) if isinstance(self.names, str) else tuple(self.names)
         if len(names) < self.least or not all(isinstance(one, str) for one in names):
             raise ValueError(
-                f"variability.{self.kind} needs the names of {self.least} or more parameters, not {self.names!r}."
+                f"variability.{self.kind} needs the names of {self.least} or more parameters, "
+                f"not {self.names!r}."
             )
         if len(set(names)) < len(names):
             raise ValueError(f"variability.{self.kind} names a parameter more than once: {listed(names)}.")
@@ -145,8 +146,8 @@ def positive_prior(value: Any, where: str) -> AbstractPrior:
     low, _ = prior.support
     if low < 0 or (isinstance(prior, Fixed) and low <= 0):
         raise ValueError(
-            f"{where} is a standard deviation and must be positive, but {prior.describe()} allows other values. "
-            "Use a positive prior such as prior.HalfNormal(0.5)."
+            f"{where} is a standard deviation and must be positive, but {prior.describe()} allows other "
+            "values. Use a positive prior such as prior.HalfNormal(0.5)."
         )
     if prior.discrete:
         raise ValueError(f"{where} is a standard deviation; {prior.describe()} allows whole numbers only.")
