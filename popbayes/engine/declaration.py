@@ -28,7 +28,9 @@ class Symbols:
         except KeyError:
             near = get_close_matches(name, self._values, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise AttributeError(f"There is no {name!r} here; there are: {', '.join(self._values)}.{hint}") from None
+            raise AttributeError(
+                f"There is no {name!r} here; there are: {', '.join(self._values)}.{hint}"
+            ) from None
 
     def __getitem__(self, name: str) -> Variable:
         return getattr(self, name)

@@ -14,7 +14,8 @@ from typing import Any
 import pytensor.scalar as ps
 import pytensor.scalar.math as psm
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import MergeOptimizer
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.basic import ScalarFromTensor, TensorFromScalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
@@ -113,9 +114,14 @@ def _scalar_op(node: Apply) -> ps.ScalarOp:
 
 
 def simplify(outputs: Sequence[Variable]) -> list[Variable]:
-    """Merge equal subexpressions and remove what differentiation leaves behind."""
-    # cloned, so that the declaration's own expressions stay as they were written
-    return list(rewrite_graph(list(outputs), include=("merge", "canonicalize"), clone=True))
+    """Merge equal subexpressions; nothing is rearranged.
+
+    PyTensor's algebraic rewrites are left out on purpose: terms that must cancel to the last bit (the
+    modes of a dose that has not arrived) would be written in different ways.
+    """
+    graph = FunctionGraph(outputs=list(outputs), clone=True, copy_inputs=False)
+    MergeOptimizer().rewrite(graph)
+    return list(graph.outputs)
 
 
 def assignments(inputs: dict[Variable, str], outputs: Sequence[Variable], prefix: str = "v") -> Body:

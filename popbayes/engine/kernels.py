@@ -97,7 +97,25 @@ def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gth
         high = ri[ptr[i + 1] - 1, 0] + 1
         if not is_near(coefs, low, high):
             pull_events(
-                i, coefs, gcoefs, ptr, ri, rt, si, sf, sptr, gpred, kept, streams, log, mu, z, x, gx, gs, active
+                i,
+                coefs,
+                gcoefs,
+                ptr,
+                ri,
+                rt,
+                si,
+                sf,
+                sptr,
+                gpred,
+                kept,
+                streams,
+                log,
+                mu,
+                z,
+                x,
+                gx,
+                gs,
+                active,
             )
             for k in range(low, high):
                 pull_coefficients(theta, k, gcoefs, gtheta)
@@ -113,7 +131,25 @@ def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gth
             gcoefs[low:high, :] = 0.0
             gmoved[low:high, :] = 0.0
             pull_events(
-                i, here, gcoefs, ptr, ri, rt, si, sf, sptr, gpred, kept, streams, log, mu, z, x, gx, gs, active
+                i,
+                here,
+                gcoefs,
+                ptr,
+                ri,
+                rt,
+                si,
+                sf,
+                sptr,
+                gpred,
+                kept,
+                streams,
+                log,
+                mu,
+                z,
+                x,
+                gx,
+                gs,
+                active,
             )
             for k in range(low, high):
                 pull_coefficients(moved, k, gcoefs, gmoved)

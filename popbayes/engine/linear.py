@@ -148,7 +148,9 @@ def _pull_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequen
     seeds = [pt.dscalar(f"g{i}") for i in range(len(values))]
     terms = [g * v for g, v in zip(seeds, values, strict=True)]
     total = sum(terms[1:], terms[0])
-    derivatives = grad(total, list(p.values()), disconnected_inputs="ignore", return_disconnected="disconnected")
+    derivatives = grad(
+        total, list(p.values()), disconnected_inputs="ignore", return_disconnected="disconnected"
+    )
     live = [(i, d) for i, d in enumerate(derivatives) if not isinstance(d.type, DisconnectedType)]
     inputs = {v: f"p_{n}" for n, v in p.items()} | {g: f"gcoefs[k, {i}]" for i, g in enumerate(seeds)}
     body = assignments(inputs, simplify([d for _, d in live]))

@@ -50,6 +50,8 @@ SLOT_LAG: tuple[int, ...] = ()
 SLOT_RATE: tuple[int, ...] = ()
 SLOT_DURATION: tuple[int, ...] = ()
 
+# Modes that add up to less than this part of their size have cancelled.
+CANCELLED = 4e-15
 # A steady state in which more infusions than this run at once is a failed solve (nan).
 MOST_OVERLAPPING = 10_000
 
@@ -328,7 +330,9 @@ def pull_infusion(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
             gs[s, 2] += a * strength + b - d
     if ended1 > begun0:
         u = max(0.0, t1 - (start + width + (ended1 - 1) * interval))
-        a, b, d = pull_piece(mu, coefs, gcoefs, seg, col, strength * width, width, u, ended1 - begun0, interval)
+        a, b, d = pull_piece(
+            mu, coefs, gcoefs, seg, col, strength * width, width, u, ended1 - begun0, interval
+        )
         gs[s, 0] += a * width
         gs[s, 1] += a * strength + b - d
         gs[s, 2] -= d
@@ -351,7 +355,9 @@ def advance_stream(s, t0, t1, coefs, seg, si, sf, streams, z):
     due = max(given, count(t1, start, interval, n))
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))
-        add_piece(z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due - given, interval)
+        add_piece(
+            z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due - given, interval
+        )
         streams[s, K_GIVEN] = due
         streams[s, K_NEXT] = start + due * interval
     return due < n
@@ -370,7 +376,9 @@ def pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))
         col = COLUMN[si[s, S_CHANNEL]]
-        a, _, d = pull_piece(mu, coefs, gcoefs, seg, col, streams[s, K_STRENGTH], 0.0, u, due - given, interval)
+        a, _, d = pull_piece(
+            mu, coefs, gcoefs, seg, col, streams[s, K_STRENGTH], 0.0, u, due - given, interval
+        )
         gs[s, 0] += a
         gs[s, 2] -= d
         gs[s, G_GIVEN] = given
@@ -525,13 +533,18 @@ def walk_events(i, coefs, ptr, ri, rt, si, sf, sptr, pred, kept, streams, log, z
         if obs >= 0:
             out = ri[k, R_OUTPUT]
             total = 0.0
+            scale = 0.0
             for m in range(N_MODES):
                 if CHANGES:
                     for r in range(N_ROWS):
-                        total += z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
+                        part = z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
+                        total += part
+                        scale += abs(part)
                 else:
                     total += z[m * N_ROWS + out]
-            pred[obs] = total
+                    scale += abs(z[m * N_ROWS + out])
+            # modes that cancel (nothing has arrived yet) are zero, not their rounding error
+            pred[obs] = 0.0 if abs(total) <= CANCELLED * scale else total
         for j in range(N_MODES * N_ROWS):
             kept[k, j] = z[j]
     if STREAMS:

@@ -101,6 +101,12 @@ class _StructuralOp(Op):
         """Compiled functions of the model."""
         return linear_kernels(self.structural, self.outputs, self.channels, self.features)
 
+    def kept_shapes(self, n_segment: Any, n_record: Any, n_stream: Any) -> list[tuple[Any, ...]]:
+        """Shapes of what the forward walk keeps for the adjoint."""
+        layout = self.kernels.layout
+        width = layout.n_modes * (len(layout.rows) + 1)
+        return [(n_segment, layout.size), (n_record, width), (n_stream, N_STREAM), (n_stream, 2)]
+
     @property
     def n_parameters(self) -> int:
         """Number of parameter vectors among the inputs."""
@@ -131,16 +137,8 @@ class Predict(_StructuralOp):
 
     def infer_shape(self, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
         """Shapes without evaluating: only the prediction's is ever asked for."""
-        layout = self.kernels.layout
         n = self.n_parameters
-        n_record, n_stream = shapes[n + 3][0], shapes[n + 4][0]
-        return [
-            (node.inputs[n],),
-            (shapes[0][0], layout.size),
-            (n_record, layout.n_modes * (len(layout.rows) + 1)),
-            (n_stream, N_STREAM),
-            (n_stream, 2),
-        ]
+        return [(node.inputs[n],), *self.kept_shapes(shapes[0][0], shapes[n + 3][0], shapes[n + 4][0])]
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
@@ -205,7 +203,8 @@ def route(structural: LinearDeclaration, design: Design) -> tuple[tuple[str, ...
     channels = used_channels(structural, labels)
     ways = {
         label: [
-            Way(channels.index(name), structural.channels[name].zero_order) for name in structural.ways_in(label)
+            Way(channels.index(name), structural.channels[name].zero_order)
+            for name in structural.ways_in(label)
         ]
         for label in labels
     }

@@ -132,5 +132,7 @@ def _theta(
     for name, values in theta.items():
         if not np.isfinite(values).all():
             i = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise ValueError(f"Parameter {name} of subject {subjects[i]} is {values[i]}; give a finite number.")
+            raise ValueError(
+                f"Parameter {name} of subject {subjects[i]} is {values[i]}; give a finite number."
+            )
     return theta

@@ -69,7 +69,14 @@ def compile_source(source: str, name: str, bound: Mapping[str, Any], *, entry: b
     foreign: Mapping[str, Any] = bound.get("foreign", {})
     key = sha256(
         repr(
-            (source, name, described, sorted(foreign), sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in FLAGS.items()), entry)
+            (
+                source,
+                name,
+                described,
+                sorted(foreign),
+                sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in FLAGS.items()),
+                entry,
+            )
             + (numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT)
         ).encode()
     ).hexdigest()
@@ -91,9 +98,7 @@ def specialise(template: Callable[..., Any], *, entry: bool = False, **bound: An
     names = template.__code__.co_names
     module = {n: template.__globals__[n] for n in names if n in template.__globals__ and n not in PRELUDE}
     used = module | {n: bound[n] for n in names if n in bound}
-    return compile_source(
-        textwrap.dedent(inspect.getsource(template)), template.__name__, used, entry=entry
-    )
+    return compile_source(textwrap.dedent(inspect.getsource(template)), template.__name__, used, entry=entry)
 
 
 @numba.njit(inline="always", error_model="numpy")
@@ -114,8 +119,14 @@ def power(x, y):
     return np.power(x, y)
 
 
-
 # `__name__`: where numba finds the globals again when it loads code from disk
-PRELUDE: dict[str, Any] = {"__name__": __name__, "math": math, "np": np, "log": log, "log1p": log1p, "power": power}
+PRELUDE: dict[str, Any] = {
+    "__name__": __name__,
+    "math": math,
+    "np": np,
+    "log": log,
+    "log1p": log1p,
+    "power": power,
+}
 """Names that the text of every kernel may use."""
 PRELUDE_TEXT = "".join(inspect.getsource(f.py_func) for f in (log, log1p, power))

@@ -64,7 +64,7 @@ class Numbers:
 
 def numbers(structural: Any, parameters: Mapping[str, float], output: str) -> Numbers:
     """Evaluate a declaration."""
-    p = Symbols({k: pt.constant(float(v)) for k, v in parameters.items()})
+    p = Symbols({k: pt.constant(float(v), dtype="float64") for k, v in parameters.items()})
     index = {s: i for i, s in enumerate(structural.states)}
     matrix = np.zeros((len(index), len(index)))
     for (source, to), rate in structural.rates(p).items():

@@ -18,7 +18,9 @@ SCENARIOS: dict[str, Regimen] = {
     "one bolus": _r().dose(100, cmt=CENTRAL),
     "additional oral doses": _r().dose(100, ii=12, addl=3),
     "twenty doses, many between samples": _r().dose(100, ii=2.7, addl=19),
-    "a thousand doses between two samples": Regimen(times=[0.0, 1.0, 500.0, 501.0]).dose(10, ii=0.4, addl=999),
+    "a thousand doses between two samples": Regimen(times=[0.0, 1.0, 500.0, 501.0]).dose(
+        10, ii=0.4, addl=999
+    ),
     "eight dose records": _r().dose(50, time=[0, 6, 12, 18, 24, 30, 36, 42]),
     "infusion": _r().dose(100, cmt=CENTRAL, rate=20),
     "infusions, additional": _r().dose(100, cmt=CENTRAL, rate=20, ii=12, addl=3),

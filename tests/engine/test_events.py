@@ -43,7 +43,9 @@ def test_every_event_equals_brute_force(name, level):
         np.testing.assert_allclose(mine, expected, **tolerance, err_msg=scenario)
 
 
-@pytest.mark.parametrize("scenario", ["twenty doses, many between samples", "infusions that overlap", "reset and dose"])
+@pytest.mark.parametrize(
+    "scenario", ["twenty doses, many between samples", "infusions that overlap", "reset and dose"]
+)
 @pytest.mark.parametrize("name", ["one compartment", "two compartments"])
 def test_events_equal_a_tight_ode_solution(name, scenario):
     model, data = MODELS[name], SCENARIOS[scenario].to_events()
@@ -99,7 +101,9 @@ def test_twenty_nine_scenarios_equal_nonmem():
     model = pk.OneCompartment(pk.FirstOrder(), pk.Intravenous(Tlag=True, F=True, D=True))
     table = pd.read_csv(NONMEM / "events_nmtests_core" / "data.csv")
     fixed = table.groupby("ID")[["LAGT", "BIOAV", "DUR2"]].first()
-    records = table[["ID", "time", "evid", "amt", "cmt", "ss", "ii", "addl", "rate"]].rename(columns=str.upper)
+    records = table[["ID", "time", "evid", "amt", "cmt", "ss", "ii", "addl", "rate"]].rename(
+        columns=str.upper
+    )
     sample = records["EVID"] == 0
     records["DV"] = table["CP_NONMEM"].where(sample)
     parameters = pd.DataFrame(

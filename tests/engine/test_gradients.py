@@ -44,6 +44,7 @@ def compare(model, design, theta, seed=0):
     groups = [design.obs_subject == i for i in range(design.n_subject)]
     rows = [design.segment_subject == i for i in range(design.n_subject)]
     for j, name in enumerate(model.parameters):
+
         def predictions(value, j=j):
             moved = [v.copy() for v in vectors]
             moved[j] = value
@@ -54,7 +55,9 @@ def compare(model, design, theta, seed=0):
         got = np.array([np.sum(pulled[j][r]) for r in rows])
         scale = np.array([np.sum(np.abs(cotangent[g] * slope[g])) for g in groups])
         error = np.abs(got - expected) / (GRADIENT["rtol"] * scale + GRADIENT["atol"])
-        assert error.max() < 1, f"{name}: subject {int(error.argmax())}, {got[error.argmax()]}, {expected[error.argmax()]}"
+        assert error.max() < 1, (
+            f"{name}: subject {int(error.argmax())}, {got[error.argmax()]}, {expected[error.argmax()]}"
+        )
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -77,7 +80,9 @@ def changing(scenario):
     return read_events(table, covariates=["X"])
 
 
-@pytest.mark.parametrize("scenario", ["oral and intravenous", "infusions that overlap", "steady state on top", "reset"])
+@pytest.mark.parametrize(
+    "scenario", ["oral and intravenous", "infusions that overlap", "steady state on top", "reset"]
+)
 @pytest.mark.parametrize("name", ["one compartment", "two compartments"])
 def test_gradients_of_each_segment_equal_differences(name, scenario):
     """One segment at a time: the derivative by its parameters alone."""
@@ -92,6 +97,7 @@ def test_gradients_of_each_segment_equal_differences(name, scenario):
     pulled = run_pull(op, *vectors, *arrays, cotangent, *out[1:])
     for j, parameter in enumerate(model.parameters):
         for k in range(design.n_segment):
+
             def target(value, j=j, k=k):
                 moved = [v.copy() for v in vectors]
                 moved[j][k] = value
