@@ -91,6 +91,9 @@ class ClosedForm:
 class LinearDeclaration(Protocol):
     """A linear compartmental model with a closed form."""
 
+    def __hash__(self) -> int:
+        """Declarations are values: equal ones share compiled code."""
+
     @property
     def states(self) -> tuple[str, ...]:
         """Names of the compartments."""

@@ -82,7 +82,8 @@ def _literal(constant: Constant) -> str:
     value = constant.data
     if getattr(value, "ndim", 0) or getattr(value, "size", 1) != 1:
         raise TypeError(
-            f"A formula of a structural model must be made of scalars; it holds an array of shape {value.shape}."
+            "A formula of a structural model must be made of scalars; "
+            f"it holds an array of shape {value.shape}."
         )
     number = float(value)
     text = repr(number)
@@ -96,7 +97,7 @@ def _lower_foreign(op: ps.ScalarOp, node: Apply, position: int, env: dict[str, A
 
     inputs = [ps.float64() for _ in node.inputs]
     scalar_node = op.make_node(*inputs)
-    name = f"foreign_{position}"
+    name = f"foreign_{type(op).__name__}_{position}"
     env[name] = numba_funcify(op, node=scalar_node)
     return _call(name)
 
@@ -161,5 +162,6 @@ def _literal_or_fail(variable: Variable) -> str:
     if isinstance(variable, Constant):
         return _literal(variable)
     raise ValueError(
-        f"The formula uses {variable.name or variable!r}, which is neither a state nor a parameter of the model."
+        f"The formula uses {variable.name or variable!r}, "
+        "which is neither a state nor a parameter of the model."
     )

@@ -16,7 +16,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Variable
 
-from popbayes.engine import kernels, modal
+from popbayes.engine import adjoint, kernels, modal
 from popbayes.engine.declaration import ClosedForm, LinearDeclaration, Symbols
 from popbayes.engine.expression import assignments, simplify
 from popbayes.engine.schedule import Features
@@ -195,7 +195,7 @@ def linear_kernels(
         "STREAMS": features.streams or any(s >= 0 for s in layout.slots["lag"]),
         "INFUSIONS": features.infusions,
         "N_STREAM": modal.N_STREAM,
-        "N_ADJOINT": modal.N_ADJOINT,
+        "N_ADJOINT": adjoint.N_ADJOINT,
         "WEIGHTS": layout.weights,
         "COLUMN": layout.slots["column"],
         "SLOT_F": layout.slots["bioavailability"],
@@ -210,7 +210,7 @@ def linear_kernels(
         "coefficients": value,
         "pull_coefficients": pull,
     }
-    for template in (*modal.TEMPLATES, kernels.perturb, kernels.is_near):
+    for template in (*modal.TEMPLATES, *adjoint.TEMPLATES, kernels.perturb, kernels.is_near):
         bound[template.__name__] = specialise(template, **bound)
     forward = specialise(kernels.forward, **bound)
     return LinearKernels(

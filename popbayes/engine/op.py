@@ -186,15 +186,15 @@ def run_pull(op: _StructuralOp, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 @register_funcify_and_cache_key(Predict)
-def _funcify_predict(op: Predict, node: Apply, **kwargs: Any) -> tuple[Any, str]:
+def _funcify_predict(op: Predict, node: Apply, **kwargs: Any) -> tuple[Any, str | None]:
     kernel = _predict_kernel(op)
-    return kernel.function, kernel.key
+    return kernel.function, kernel.key if kernel.cached else None
 
 
 @register_funcify_and_cache_key(PullPredict)
-def _funcify_pull(op: PullPredict, node: Apply, **kwargs: Any) -> tuple[Any, str]:
+def _funcify_pull(op: PullPredict, node: Apply, **kwargs: Any) -> tuple[Any, str | None]:
     kernel = _pull_kernel(op)
-    return kernel.function, kernel.key
+    return kernel.function, kernel.key if kernel.cached else None
 
 
 def route(structural: LinearDeclaration, design: Design) -> tuple[tuple[str, ...], Schedule]:

@@ -85,4 +85,4 @@ def count(t, start, interval, n):
 def first_before(t, start, interval):
     """Smallest `j >= 1` for which `start - j * interval` is at or before `t`."""
     ahead = (start - t - TIE * (1.0 + abs(t))) / interval
-    return max(1, int(math.ceil(ahead)))
+    return max(1, math.ceil(ahead))

@@ -8,6 +8,7 @@ functions bound to it and the versions of popbayes' kernels, numba, and the comp
 
 import inspect
 import math
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,12 +32,14 @@ FLAGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled function and the key that names its machine code."""
+    """A compiled function, the key that names its machine code, and whether that may be kept on disk."""
 
     function: Callable[..., Any]
     key: str
+    cached: bool
 
     def __call__(self, *args: Any) -> Any:
+        """Call the compiled function."""
         return self.function(*args)
 
 
@@ -47,7 +50,7 @@ def _describe(value: Any) -> str:
         return repr(value)
     if isinstance(value, numba.core.dispatcher.Dispatcher):
         # a library function: it is known by the text of its whole module, callees included
-        return sha256(inspect.getsource(inspect.getmodule(value.py_func)).encode()).hexdigest()
+        return sha256(inspect.getsource(sys.modules[value.py_func.__module__]).encode()).hexdigest()
     raise TypeError(f"A kernel cannot depend on {type(value).__name__}: its text is not known.")
 
 
@@ -65,28 +68,19 @@ def compile_source(source: str, name: str, bound: Mapping[str, Any], *, entry: b
     entry
         The function is called from Python, not only from other kernels: it gets a wrapper.
     """
-    described = sorted((key, _describe(value)) for key, value in bound.items() if key != "foreign")
     foreign: Mapping[str, Any] = bound.get("foreign", {})
-    key = sha256(
-        repr(
-            (
-                source,
-                name,
-                described,
-                sorted(foreign),
-                sorted((k, sorted(v) if isinstance(v, set) else v) for k, v in FLAGS.items()),
-                entry,
-            )
-            + (numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT)
-        ).encode()
-    ).hexdigest()
-    environment = {k: v.function if isinstance(v, Kernel) else v for k, v in bound.items() if k != "foreign"}
+    own = {name: value for name, value in bound.items() if name != "foreign"}
+    described = sorted((key, _describe(value)) for key, value in own.items())
+    identity = (source, name, described, sorted(foreign), entry, COMPILER)
+    key = sha256(repr(identity).encode()).hexdigest()
+    environment = {k: v.function if isinstance(v, Kernel) else v for k, v in own.items()}
+    # functions lowered by PyTensor may hold pointers, which must not go to disk
+    cached = not foreign and all(v.cached for v in own.values() if isinstance(v, Kernel))
     function = compile_numba_function_src(
         source, name, {**PRELUDE, **environment, **foreign}, cache_key=f"popbayes_{key}"
     )
     flags = FLAGS if entry else {**FLAGS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    # functions lowered by PyTensor hold pointers that must not go to disk
-    return Kernel(numba.njit(cache=not foreign, **flags)(function), key)
+    return Kernel(numba.njit(cache=cached, **flags)(function), key, cached)
 
 
 def specialise(template: Callable[..., Any], *, entry: bool = False, **bound: Any) -> Kernel:
@@ -130,3 +124,8 @@ PRELUDE: dict[str, Any] = {
 }
 """Names that the text of every kernel may use."""
 PRELUDE_TEXT = "".join(inspect.getsource(f.py_func) for f in (log, log1p, power))
+COMPILER = (
+    *(numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT),
+    tuple(sorted((name, sorted(v) if isinstance(v, set) else v) for name, v in FLAGS.items())),
+)
+"""What decides the machine code beside the text of a kernel."""

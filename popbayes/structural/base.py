@@ -20,7 +20,7 @@ REGISTRY: dict[str, type["Declared"]] = {}
 
 
 @dataclass(frozen=True)
-class Declared(ABC):
+class Declared(ABC):  # noqa: B024  (abstract by what its two families add)
     """A value that round-trips through JSON under its class's name."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -138,8 +138,9 @@ class AbstractStructural(Declared):
             if not ways:
                 known = ", ".join(f"{i} or {s!r}" for i, s in enumerate(self.states, start=1))
                 raise ValueError(
-                    f"{where} gives a dose into CMT {cmt}, which {type(self).__name__} does not have or which "
-                    f"takes no doses; its compartments are {known}. Correct CMT or choose another model."
+                    f"{where} gives a dose into CMT {cmt}, which {type(self).__name__} does not have "
+                    f"or which takes no doses; its compartments are {known}. "
+                    "Correct CMT or choose another model."
                 )
             for name in ways:
                 self._check_rate(self.channels[name], name, rate, where)
@@ -147,7 +148,8 @@ class AbstractStructural(Declared):
     def _check_rate(self, channel: Channel, name: str, rate: float, where: str) -> None:
         if rate == -1 and channel.rate is None:
             raise ValueError(
-                f"{where} asks for an estimated rate (RATE = -1), but the way in {name!r} has no rate parameter."
+                f"{where} asks for an estimated rate (RATE = -1), "
+                f"but the way in {name!r} has no rate parameter."
             )
         if rate == -2 and channel.duration is None:
             raise ValueError(

@@ -18,6 +18,7 @@ from popbayes.structural.base import AbstractStructural
 __all__ = ["FirstOrder", "Intravenous", "OneCompartment", "TwoCompartment"]
 
 CENTRAL, PERIPHERAL = "central", "peripheral"
+NO_PARAMETERS = Intravenous()
 
 
 class AbstractCompartmental(AbstractStructural):
@@ -111,7 +112,7 @@ class OneCompartment(AbstractCompartmental):
     """
 
     absorption: AbstractAbsorption | None = None
-    iv: Intravenous = Intravenous()
+    iv: Intravenous = NO_PARAMETERS
 
     body_states: ClassVar[tuple[str, ...]] = (CENTRAL,)
     body_parameters: ClassVar[tuple[str, ...]] = ("CL", "V")
@@ -184,7 +185,7 @@ class TwoCompartment(AbstractCompartmental):
     """
 
     absorption: AbstractAbsorption | None = None
-    iv: Intravenous = Intravenous()
+    iv: Intravenous = NO_PARAMETERS
 
     body_states: ClassVar[tuple[str, ...]] = (CENTRAL, PERIPHERAL)
     body_parameters: ClassVar[tuple[str, ...]] = ("CL", "V1", "Q", "V2")

@@ -58,8 +58,8 @@ def test_parameters_that_change_between_records_carry_the_amounts_over():
     model = MODELS["two compartments"]
     weight = np.array([50.0, 55.0, 60.0, 60.0, 90.0, 90.0, 70.0, 71.0, 72.0, 50.0])
     times = np.array([0.0, 1.0, 3.0, 5.0, 9.0, 14.0, 20.0, 21.0, 30.0, 40.0])
-    table = pd.DataFrame({"ID": 1, "TIME": times, "DV": 1.0, "MDV": 0, "AMT": 0.0, "EVID": 0, "ADDL": 0, "II": 0.0,
-                          "RATE": 0.0, "CMT": "depot", "WT": weight})  # fmt: skip
+    blank = {"ID": 1, "DV": 1.0, "MDV": 0, "AMT": 0.0, "EVID": 0, "ADDL": 0, "II": 0.0, "RATE": 0.0}
+    table = pd.DataFrame({**blank, "TIME": times, "CMT": "depot", "WT": weight})
     table.loc[0, ["AMT", "EVID", "ADDL", "II", "MDV"]] = [100.0, 1, 3, 7.0, 1]
     table.loc[3, ["AMT", "EVID", "RATE", "CMT", "MDV"]] = [60.0, 1, 9.0, "central", 1]
     table.loc[table["EVID"] == 1, "DV"] = np.nan

@@ -165,7 +165,7 @@ def test_doses_that_a_model_cannot_take_are_refused_by_row_and_subject():
 
 
 def test_solve_refuses_parameters_that_do_not_fit():
-    with pytest.raises(ValueError, match="Missing: V. Unknown: Vc"):
+    with pytest.raises(ValueError, match=r"Missing: V\. Unknown: Vc"):
         solve(ONE, Regimen([1.0]).dose(10), {"ka": 1.0, "CL": 1.0, "Vc": 1.0})
     with pytest.raises(ValueError, match="Parameter V of subject 1 is nan"):
         solve(ONE, Regimen([1.0]).dose(10), {"ka": 1.0, "CL": 1.0, "V": np.nan})
