@@ -110,7 +110,7 @@ def _column(table: Any, what: str) -> np.ndarray:
 
 def _diagnosis(raw: pd.DataFrame) -> pd.Series:
     both = [raw["diag_diff"].fillna("").astype(str), raw["diag_elpd"].fillna("").astype(str)]
-    return both[0].str.cat(both[1], sep=" ").str.strip()
+    return both[0].str.cat(both[1], sep="; ").str.strip("; ")
 
 
 def _printed(table: pd.DataFrame) -> pd.DataFrame:

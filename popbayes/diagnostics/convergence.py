@@ -11,6 +11,8 @@ from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, SAMPLE_STATS, SUBJECT
 from popbayes.model import Row
 
 MOST_RHAT = 1.01
+FAR_RHAT = 1.05
+"""R-hat above which chains are in different places, rather than too short."""
 LEAST_ESS = 400.0
 LEAST_BFMI = 0.3
 MOST_NAMED = 3
@@ -118,11 +120,13 @@ def _rhat(measured: Mixing) -> str:
     if len(bad) == 0:
         return ""
     worst = bad[np.argsort(-measured.rhat[bad], kind="stable")]
+    far = measured.rhat[worst[0]] > FAR_RHAT
+    verdict = "Do not use these results." if far else "Draw more before you report results."
     return (
         f"The chains do not agree: R-hat is above {MOST_RHAT} for {len(bad)} of {len(measured.labels)} "
-        f"quantities (worst: {_names(measured.labels, worst, measured.rhat, '{:.3f}')}). Do not use these "
-        "results. Try more warm-up and draws (tune=2000, draws=2000); if one chain still stays elsewhere, "
-        "sharper priors (ka and the elimination rate can change places) or a simpler model."
+        f"quantities (worst: {_names(measured.labels, worst, measured.rhat, '{:.3f}')}). {verdict} Try more "
+        "warm-up and draws (tune=2000, draws=2000); if one chain still stays elsewhere, sharper priors "
+        "(ka and the elimination rate can change places) or a simpler model."
     )
 
 

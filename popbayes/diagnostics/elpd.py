@@ -133,7 +133,7 @@ def pointwise_log_likelihood(dt: xr.DataTree) -> xr.DataArray:
     if not finite.all():
         bad = np.flatnonzero(~finite)
         raise ValueError(
-            f"The log-likelihood of {len(bad)} observations is not finite in some draws "
+            f"The log-likelihood is not finite in some draws for {len(bad)} of {len(finite)} observations "
             f"({named(values.to_dataset(name='dv'), bad)}): a residual SD of zero, or a solution that "
             "failed, there. No predictive density can be computed from it."
         )

@@ -16,6 +16,8 @@ from popbayes.infer.tree import study_of
 from popbayes.model import Row
 
 FIXED = "FIX"
+MOST_RSE = 999
+"""RSE% that is printed as a number; beyond it the estimate is near 0, and the ratio says nothing."""
 
 
 def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> Table:
@@ -61,12 +63,21 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
         printed=printed(table, interval, point),
         messages=convergence_messages(dt, draws, rows),
         title=f"Population parameters of {name}: {chains} {many} of {size} draws",
-        notes=(
-            "omega: standard deviation of the random effect; CV%: of a log-normal parameter; RSE%: posterior "
-            f"SD over estimate; shrinkage%: of the random effects, SD scale; interval: {100 * interval:g} %, "
-            "equal-tailed; FIX: not estimated.",
-        ),
+        notes=(notes(table, interval),),
     )
+
+
+def notes(table: pd.DataFrame, interval: float) -> str:
+    """What the columns that are printed mean."""
+    words = [
+        ("omega: standard deviation of the random effect", "omega" in " ".join(table.index)),
+        ("CV%: of a log-normal parameter", table["cv_percent"].notna().any()),
+        ("RSE%: posterior SD over estimate", True),
+        ("shrinkage%: of the random effects, SD scale", table["shrinkage_percent"].notna().any()),
+        (f"interval: {100 * interval:g} %, equal-tailed", True),
+        ("FIX: not estimated", table["fixed"].any()),
+    ]
+    return "; ".join(text for text, shown in words if shown) + "."
 
 
 def population_table(rows: list[Row], draws: xr.Dataset, interval: float, point: str) -> pd.DataFrame:
@@ -122,7 +133,7 @@ def printed(table: pd.DataFrame, interval: float, point: str) -> pd.DataFrame:
     columns = {
         point: Column(point, significant),
         "sd": Column("SD", significant),
-        "rse_percent": Column("RSE%", "{:.1f}".format),
+        "rse_percent": Column("RSE%", lambda v: f"{v:.1f}" if v < MOST_RSE else f">{MOST_RSE}"),
         "lower": Column(tails[0], significant),
         "upper": Column(tails[1], significant),
         "cv_percent": Column("CV%", "{:.1f}".format),

@@ -66,7 +66,7 @@ def convergence_section(table: Table) -> Section:
     """What speaks against the fit; or that nothing does."""
     if table.messages:
         items = "".join(f"<li>{escape(message)}</li>" for message in table.messages)
-        words = "<p><strong>This fit should not be used as it is.</strong></p>"
+        words = "<p><strong>Read this before using the fit.</strong></p>"
         html = f'<div class="verdict" role="alert">{words}<ul>{items}</ul></div>'
     else:
         html = (

@@ -139,7 +139,9 @@ def test_an_unknown_unit_is_refused(posed, function):
 def test_a_log_likelihood_that_is_not_finite_is_refused_with_its_place(normal, normal_fit):
     values = normal[2].copy()
     values[1, 3, 0] = -np.inf
-    with pytest.raises(ValueError, match=r"1 observations is not finite in some draws \(subject 1 at 0\)"):
+    with pytest.raises(
+        ValueError, match=r"not finite in some draws for 1 of 132 observations \(subject 1 at 0\)"
+    ):
         loo(with_log_likelihood(normal_fit, values))
 
 

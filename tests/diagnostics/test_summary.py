@@ -144,6 +144,13 @@ def test_chains_that_disagree_are_said_first_with_the_quantity_and_a_remedy():
     assert str(result).index("R-hat is above") < str(result).index("ka_pop")
 
 
+def test_an_estimate_near_zero_has_no_printed_rse_of_many_digits():
+    dt = changed(posed_fit(draws=100), beta_V_WT=lambda x: x - x.mean() + 1e-6)
+    result = summary(dt)
+    assert result.table.loc["beta_V_WT", "rse_percent"] > 1e5
+    assert result.printed.loc["beta_V_WT", "RSE%"] == ">999"
+
+
 def test_a_subjects_random_effect_that_disagrees_is_named():
     dt = changed(posed_fit(draws=1000), eta=lambda x: x + 5.0 * ((x["chain"] == 0) & (x["subject"] == 7)))
     assert any("R-hat" in m and "eta[7, ka]" in m for m in summary(dt).messages)
