@@ -69,3 +69,10 @@ def test_the_report_needs_no_other_file(theophylline):
     assert "CL_pop" in page
     for outside in ('src="http', "src='http", 'href="http', '<link rel="stylesheet" href'):
         assert outside not in page
+
+
+def test_the_report_command_writes_the_page_of_a_saved_fit(theophylline, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        cli.app(["report", str(theophylline / "fit.nc"), str(tmp_path / "page.html")])
+    assert not stop.value.code
+    assert "CL_pop" in (tmp_path / "page.html").read_text(encoding="utf-8")
