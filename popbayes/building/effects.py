@@ -19,7 +19,7 @@ from popbayes.parameters.priors import Fixed
 def variable(name: str, prior: AbstractPrior, over: str | None = None) -> Any:
     """A free variable, or the known value."""
     if isinstance(prior, Fixed):
-        return prior.value
+        return np.float64(prior.value)
     family, arguments = prior.pymc
     return getattr(pm, family)(name, **arguments, dims=over)
 
@@ -61,7 +61,7 @@ def _cholesky(model: PopModel) -> Triangle | None:
         for high in range(1, len(block))
         for low in range(high)
     ]
-    shape: Any = shapes[0] if len(set(shapes)) == 1 else np.array(shapes)
+    shape = np.float64(shapes[0]) if len(set(shapes)) == 1 else np.array(shapes)
     partial = pm.Beta(PARTIAL, alpha=shape, beta=shape, dims=PAIR)
     number = len(model.eta_names)
     factor: Triangle = [[0.0] * row + [1.0] for row in range(number)]

@@ -54,9 +54,10 @@ def _check_predictions(model: PopModel, data: EventTable) -> None:
     prediction = evaluate(model.structural, design, theta)
     if np.any(prediction <= 0):
         raise ValueError(
-            f"residual.{model.residual.kind} has no density where the prediction is 0, where its error "
-            f"vanishes; the model predicts 0 (as before the first dose) in {_rows(data, prediction <= 0)}. Use "
-            "residual.Combined, which has an additive part, or leave these records out."
+            f"residual.{model.residual.kind} has no density where the prediction is 0, since its error "
+            f"vanishes there; the model predicts 0 (as before the first dose) in "
+            f"{_rows(data, prediction <= 0)}. Use residual.Combined, which has an additive part, or leave "
+            "these records out."
         )
 
 

@@ -165,15 +165,13 @@ class PopModel:
         found: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             if isinstance(parameter.prior, Fixed):
-                found[dims.pop(name)] = parameter.prior.value
+                found[dims.pop(name)] = np.float64(parameter.prior.value)
             for one in parameter.covariates:
                 if isinstance(one.prior, Fixed):
-                    value = one.prior.value
-                    found[dims.beta(name, one.column)] = (
-                        np.full(len(one.levels), value) if one.levels else value
-                    )
+                    found[dims.beta(name, one.column)] = np.full(len(one.levels) or (), one.prior.value)
         sigmas = self.residual.sigmas.items()
-        return found | {name: prior.value for name, prior in sigmas if isinstance(prior, Fixed)}
+        known = {name: np.float64(prior.value) for name, prior in sigmas if isinstance(prior, Fixed)}
+        return found | known
 
     @property
     def is_resolved(self) -> bool:

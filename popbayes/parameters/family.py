@@ -3,7 +3,7 @@
 import math
 import numbers
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Self, final
 
@@ -115,7 +115,7 @@ class AbstractPrior:
     @property
     def pymc(self) -> tuple[str, dict[str, Any]]:
         """Family and arguments as PyMC takes them."""
-        return self.family, self.arguments
+        return self.family, double(self.arguments)
 
     @property
     def support(self) -> tuple[float, float]:
@@ -172,6 +172,11 @@ class AbstractPrior:
     def to_dict(self) -> dict[str, Any]:
         """The prior as JSON values: the family and the arguments given."""
         return {"family": self.family, **self.arguments}
+
+
+def double(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for a graph: PyTensor would take a Python float such as 2.0 in single precision."""
+    return {name: np.float64(one) if isinstance(one, float) else one for name, one in arguments.items()}
 
 
 def between(lower: float | None, upper: float | None) -> tuple[float, float]:

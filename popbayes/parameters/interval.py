@@ -149,7 +149,10 @@ class VonMises(AbstractPrior):
     bounds = (-math.pi, math.pi)
 
     def _inverse_cdf(self, p: np.ndarray) -> Any:
-        return stats.vonmises.ppf(p, self.kappa, self.mu)
+        # SciPy's turn of the circle is centred at mu; PyMC's is from -pi to pi
+        below = p + stats.vonmises.cdf(-math.pi, self.kappa, self.mu)
+        turns = np.floor(below)
+        return stats.vonmises.ppf(below - turns, self.kappa, self.mu) + 2 * math.pi * turns
 
 
 @final

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 from scipy import special, stats
 
-from popbayes.parameters.family import AbstractPrior, argument, standard_deviation
+from popbayes.parameters.family import AbstractPrior, argument, double, standard_deviation
 
 POSITIVE = (0.0, math.inf)
 SIGMA_OR_TAU = ((("sigma",), ("tau",)),)
@@ -47,7 +47,7 @@ class LogNormal(AbstractPrior):
     @property
     def pymc(self) -> tuple[str, dict[str, Any]]:
         """Family and arguments as PyMC takes them: mean and SD of the logarithm."""
-        return "LogNormal", {"mu": math.log(self.median), "sigma": self.log_sd}
+        return "LogNormal", double({"mu": math.log(self.median), "sigma": self.log_sd})
 
     def _inverse_cdf(self, p: np.ndarray) -> Any:
         return self.median * np.exp(self.log_sd * special.ndtri(p))
