@@ -108,7 +108,7 @@ class AbstractCovariate:
         if not np.issubdtype(np.asarray(values).dtype, np.number):
             raise ValueError(
                 f"covariate.{self.kind} needs numbers, but column {self.column} holds text "
-                f"({values[0]!r}, ...). Use covariate.Categorical for it."
+                f"({str(values[0])!r}, ...). Use covariate.Categorical for it."
             )
         if not np.all(np.isfinite(values)):
             raise ValueError(
