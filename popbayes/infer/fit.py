@@ -11,6 +11,7 @@ import xarray as xr
 
 from popbayes import building, dims
 from popbayes.data.events import EventTable
+from popbayes.data.regimen import as_events
 from popbayes.infer.chains import Draws, Task
 from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
@@ -109,7 +110,7 @@ def fit(
     AfterSamplingError
         If the result could not be put together; its `draws` are what was sampled.
     """
-    clock = Clock.start()
+    clock, data = Clock.start(), as_events(data)
     known = [name for name in signature(fit).parameters if name != "sampler_kwargs"]
     backend = chosen(sampler, sampler_kwargs, known, cores=cores, save_warmup=save_warmup)
     _check_numbers(draws=draws, tune=tune, chains=chains, cores=cores, max_treedepth=max_treedepth)
@@ -128,13 +129,15 @@ def fit(
         "target_accept": float(target_accept or TARGET_ACCEPT),
         "max_treedepth": int(max_treedepth),
     }
+    asked = {"sampler": sampler, "sampler_options": json.dumps(sampler_kwargs)}
     with working("popbayes: building the model", progress):
         study = Study(model.resolved(data), data)
         graph = building.build(study.model, data)
+        _check_unknowns(graph)
         task = _task(study, graph, settings, starts or {}, progress, save_warmup, sampler_kwargs)
         groups = study_groups(study)
     drawn = backend.run(task)
-    attrs = {**settings, "sampler": sampler, "sampler_options": json.dumps(sampler_kwargs), **clock.stop()}
+    attrs = {**settings, **asked, **clock.stop()}
     try:
         tree = _tree(study, graph, drawn, groups, attrs)
     except Exception as error:
@@ -158,6 +161,19 @@ def _check_numbers(**numbers: Any) -> None:
 def _check_acceptance(target_accept: float | None) -> None:
     if target_accept is not None and not 0 < target_accept < 1:
         raise ValueError(f"target_accept must be between 0 and 1, both excluded; not {target_accept!r}.")
+
+
+def _check_unknowns(graph: Any) -> None:
+    if not graph.free_RVs:
+        raise ValueError("Every value of the model is fixed: there is nothing to estimate. Use pb.simulate.")
+    discrete = [
+        variable.name for variable in graph.free_RVs if variable.dtype.startswith(("int", "uint", "bool"))
+    ]
+    if discrete:
+        raise ValueError(
+            f"{', '.join(discrete)} can take whole numbers only, but NUTS needs continuous values. "
+            "Give a continuous prior, or fix the value."
+        )
 
 
 def _task(

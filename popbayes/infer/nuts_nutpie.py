@@ -1,6 +1,7 @@
 """NUTS by nutpie: the default, compiled through numba, chains in parallel threads."""
 
 import dataclasses
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,7 +72,8 @@ def _compile(task: Task) -> Any:
     """The compiled graph, with starts that are checked before nutpie sees them.
 
     nutpie asks for the start of a chain with a seed drawn from the stream of that chain, so that starts
-    stay reproducible whatever the order in which threads begin.
+    stay reproducible whatever the order in which threads begin; one thread asks at a time, since compiled
+    functions share their storage.
     """
     import nutpie
 
@@ -81,8 +83,11 @@ def _compile(task: Task) -> Any:
         value, gradient = compiled.logp_func(x)
         return float(value), np.asarray(gradient)
 
+    one_at_a_time = Lock()
+
     def start(seed: int) -> np.ndarray:
-        return usable_start(task.starts, density, np.random.default_rng(seed), task.explain)
+        with one_at_a_time:
+            return usable_start(task.starts, density, np.random.default_rng(seed), task.explain)
 
     usable_starts(task.starts, density, task.seed, task.chains, task.explain)
     return dataclasses.replace(compiled, initial_point_func=start)

@@ -82,7 +82,7 @@ def _density(compiled: Any) -> Density:
 
 
 def _sample(task: Task, step: Any, points: list[dict[str, np.ndarray]], report: Callable[..., None]) -> Any:
-    cores = _cores(task)
+    cores = parallel_chains(task.cores)
     with warnings.catch_warnings():
         # Forked children only run the compiled density; no thread of ours holds a lock that they need.
         warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
@@ -105,7 +105,7 @@ def _sample(task: Task, step: Any, points: list[dict[str, np.ndarray]], report: 
         )
 
 
-def _cores(task: Task) -> int:
+def parallel_chains(cores: int) -> int:
     """Chains at a time: one where processes cannot be forked.
 
     A forked child runs the very machine code of its parent, so that the number of cores changes no
@@ -114,10 +114,10 @@ def _cores(task: Task) -> int:
     jax = sys.modules.get("jax._src.xla_bridge")
     running = jax is not None and getattr(jax, "backends_are_initialized", lambda: True)()
     able = FORK in multiprocessing.get_all_start_methods() and not running
-    if task.cores > 1 and not able:
+    if cores > 1 and not able:
         why = "JAX is running in this process" if running else "this system has no fork"
         warnings.warn(f"pymc: chains run one after the other, since {why}.", stacklevel=2)
-    return task.cores if able else 1
+    return cores if able else 1
 
 
 @contextmanager

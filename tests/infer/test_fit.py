@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from popbayes import pk, prior, residual
+from popbayes.data.regimen import Regimen
 from popbayes.infer import fit as fit_module
 from popbayes.infer import jax_chains
 from popbayes.infer.chains import STATS, AbstractSampler, Draws
@@ -11,6 +13,8 @@ from popbayes.infer.nuts import SAMPLERS
 from popbayes.infer.settings import checked_seed
 from popbayes.infer.tree import study_of
 from popbayes.model import PopModel
+from popbayes.parameters.parameter import Parameter
+from popbayes.simulation import as_data, simulate
 from tests.conftest import FIT
 
 DIMS = {
@@ -38,7 +42,9 @@ class FakeSampler(AbstractSampler):
     def run(self, task):
         shape = (task.chains, task.draws)
         stats = {name: np.zeros(shape, dtype) for name, dtype in STATS.items()}
-        return Draws({name: np.zeros(shape) for name in task.keep}, stats)
+        sizes = {dim: len(labels) for dim, labels in task.graph.coords.items()}
+        own = {name: task.graph.named_vars_to_dims.get(name, ()) for name in task.keep}
+        return Draws({name: np.zeros((*shape, *(sizes[d] for d in ds))) for name, ds in own.items()}, stats)
 
 
 @pytest.fixture
@@ -153,6 +159,23 @@ def test_what_fit_cannot_honour_is_refused(theophylline_model, theophylline, arg
         fit(theophylline_model, theophylline, progress=False, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("typical", "match"),
+    [(2.0, "nothing to estimate"), (prior.Poisson(3), "V_pop can take whole numbers only")],
+)
+def test_a_model_that_nuts_cannot_sample_is_refused(theophylline, typical, match):
+    model = PopModel(
+        structural=pk.OneCompartment(),
+        parameters={"CL": Parameter(1.0), "V": Parameter(typical, scale="identity")},
+        residual=residual.Additive(1.0),
+    )
+    data = as_data(
+        simulate(model, Regimen(times=[1]).dose(10), {} if typical == 2.0 else {"V_pop": 2.0}, seed=1)
+    )
+    with pytest.raises(ValueError, match=match):
+        fit(model, data, progress=False)
+
+
 def test_a_missing_sampler_says_what_to_install(theophylline_model, theophylline, monkeypatch):
     def missing(package):
         raise ImportError(package)
@@ -169,7 +192,7 @@ def test_draws_are_not_lost_when_the_tree_cannot_be_made(fake, theophylline_mode
     monkeypatch.setattr(fit_module, "new_tree", broken)
     with pytest.raises(AfterSamplingError, match="no tree") as caught:
         fit(theophylline_model, theophylline, sampler="fake", draws=3, chains=2, progress=False)
-    assert caught.value.draws.posterior["CL"].shape == (2, 3)
+    assert caught.value.draws.posterior["CL"].shape == (2, 3, 12)
 
 
 @pytest.mark.parametrize("error", [MemoryError("too large"), KeyboardInterrupt()])

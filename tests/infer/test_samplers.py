@@ -2,15 +2,20 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import arviz_stats
 import numpy as np
 import pytest
 
+from popbayes.infer import nuts_pymc
 from popbayes.infer.fit import fit
 from popbayes.infer.nuts import SAMPLERS
 from tests.conftest import FIT
 from tests.tolerances import ENOUGH_ESS, MCSE
+
+# A test of JAX that ran before in this process keeps pymc from forking; it says so, and the bits are the same.
+pytestmark = pytest.mark.filterwarnings("ignore:pymc. chains run one after the other")
 
 JAX = ("numpyro", "blackjax")
 ALL = [pytest.param(name, marks=pytest.mark.slow) if name in JAX else name for name in SAMPLERS]
@@ -25,13 +30,14 @@ from popbayes.infer.nuts import SAMPLERS
 from popbayes.infer.progress import ChainProgress
 from popbayes.infer.starts import starts_of
 
-name, enough, group = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "group"
+name, tune, group = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "group"
+enough = min(tune + 150, 10_000)
 with pm.Model() as graph:
     place = pm.Normal("place", 0.0, 1.0, shape=3)
     pm.Deterministic("double", 2 * place)
 task = Task(
     graph=graph, starts=starts_of(graph, {}, 1), explain=str, keep=("place", "double"),
-    draws=10**6, tune=100, chains=2, cores=2, seed=1, target_accept=0.8, max_treedepth=10,
+    draws=10**6, tune=tune, chains=2, cores=2, seed=1, target_accept=0.8, max_treedepth=10,
     progress=True, save_warmup=False, options={},
 )
 pressed = []
@@ -55,10 +61,10 @@ except KeyboardInterrupt as error:
 """
 
 
-def interrupted(name, enough, group="alone"):
-    """What a process prints that hears Ctrl-C when its first chain has done so many iterations."""
+def interrupted(name, tune=100, group="alone"):
+    """What a process prints that hears Ctrl-C a little after its warm-up, or within it if that is long."""
     run = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, name, str(enough), group],
+        [sys.executable, "-c", INTERRUPTED, name, str(tune), group],
         capture_output=True,
         text=True,
         timeout=300,
@@ -70,16 +76,16 @@ def interrupted(name, enough, group="alone"):
 
 @pytest.mark.parametrize("name", ALL)
 def test_ctrl_c_keeps_the_draws_so_far(name):
-    assert interrupted(name, 250).split() == ["kept", "True", "True", "True", "True"]
+    assert interrupted(name).split() == ["kept", "True", "True", "True", "True"]
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_children_of_pymc_and_keeps_the_draws():
-    assert interrupted("pymc", 250, "group").split() == ["kept", "True", "True", "True", "True"]
+    assert interrupted("pymc", group="group").split() == ["kept", "True", "True", "True", "True"]
 
 
 @pytest.mark.parametrize("name", ["nutpie", "pymc"])
 def test_ctrl_c_in_warm_up_says_that_there_is_nothing_to_keep(name):
-    assert "stopped Interrupted during warm-up" in interrupted(name, 20)
+    assert "stopped Interrupted during warm-up" in interrupted(name, tune=10**6)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -101,6 +107,15 @@ def test_seed_fixes_the_bits_of_pymc_on_any_number_of_cores(theophylline_model, 
     short = {**FIT, "draws": 20, "tune": 50, "sampler": "pymc"}
     one, two = (fit(theophylline_model, theophylline, **short, cores=cores) for cores in (1, 2))
     assert one["posterior"].identical(two["posterior"])
+
+
+def test_pymc_does_not_fork_once_jax_runs(monkeypatch):
+    bridge = SimpleNamespace(backends_are_initialized=lambda: True)
+    monkeypatch.setitem(sys.modules, "jax._src.xla_bridge", bridge)
+    with pytest.warns(UserWarning, match="JAX is running in this process"):
+        assert nuts_pymc.parallel_chains(2) == 1
+    bridge.backends_are_initialized = lambda: False
+    assert nuts_pymc.parallel_chains(2) == 2
 
 
 @pytest.mark.slow
