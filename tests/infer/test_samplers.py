@@ -14,7 +14,7 @@ from popbayes.infer.nuts import SAMPLERS
 from tests.conftest import FIT
 from tests.tolerances import ENOUGH_ESS, MCSE
 
-# A test of JAX that ran before in this process keeps pymc from forking; it says so, and the bits are the same.
+# JAX that ran earlier in this process keeps pymc from forking; it says so, and the bits are the same.
 pytestmark = pytest.mark.filterwarnings("ignore:pymc. chains run one after the other")
 
 JAX = ("numpyro", "blackjax")
@@ -83,7 +83,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_children_of_pymc_and_keeps_the_draws()
     assert interrupted("pymc", group="group").split() == ["kept", "True", "True", "True", "True"]
 
 
-@pytest.mark.parametrize("name", ["nutpie", "pymc"])
+@pytest.mark.parametrize("name", ["nutpie", pytest.param("pymc", marks=pytest.mark.slow)])
 def test_ctrl_c_in_warm_up_says_that_there_is_nothing_to_keep(name):
     assert "stopped Interrupted during warm-up" in interrupted(name, tune=10**6)
 
