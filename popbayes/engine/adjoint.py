@@ -278,73 +278,96 @@ def pull_change(before, x, gx, coefs, gcoefs, seg, mu):
             mu[m * N_ROWS + r] = gx[r]
 
 
-def pull_events(
-    i, coefs, gcoefs, ptr, ri, rt, si, sf, sptr, gpred, kept, streams, log, mu, before, x, gx, gs, active
-):
-    """Walk the records of subject `i` backwards; add derivatives by the coefficients to `gcoefs`."""
-    running = 0
-    begin = sptr[i + 1]
-    if STREAMS:
-        while begin > sptr[i] and log[begin - 1, 1] < 0:
-            begin -= 1
+def pull_observe(k, gpred, coefs, gcoefs, seg, out, kept, mu):
+    """Adjoint of `observe`."""
+    for m in range(N_MODES):
+        if CHANGES:
+            for r in range(N_ROWS):
+                at = WEIGHTS + out * N_ROWS + r
+                mu[m * N_ROWS + r] += gpred * coefs[seg, at]
+                gcoefs[seg, at] += gpred * kept[k, m * N_ROWS + r]
+        else:
+            mu[m * N_ROWS + out] += gpred
+
+
+def pull_decay(k, dt, gcoefs, seg, kept, before, mu):
+    """Adjoint of `decay`; `before` is the state at the start of the interval."""
+    for m in range(N_MODES):
+        total = 0.0
+        for r in range(N_ROWS):
+            mu[m * N_ROWS + r] *= kept[k, N_MODES * N_ROWS + m]
+            total += mu[m * N_ROWS + r] * before[m * N_ROWS + r]
+        gcoefs[seg, m] -= dt * total
+
+
+def last_entry(i, sptr, log):
+    """End of the part of the log that subject `i` has filled."""
+    end = sptr[i + 1]
+    while end > sptr[i] and log[end - 1, 1] < 0:
+        end -= 1
+    return end
+
+
+def clear(values):
+    """Set scratch to zero."""
     for j in range(N_MODES * N_ROWS):
-        mu[j] = 0.0
+        values[j] = 0.0
+
+
+def recall(k, kept, before):
+    """State after record `k`."""
+    for j in range(N_MODES * N_ROWS):
+        before[j] = kept[k, j]
+
+
+def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
+    """Walk the records of subject `i` backwards; add derivatives by the coefficients to `gcoefs`.
+
+    `work` is scratch: the state's adjoint, a state, rows and their adjoint, the streams' adjoints, running
+    streams.
+    """
+    ptr, ri, rt, si, sf, sptr = events
+    mu, before, x, gx, gs, active = work
+    running = 0
+    begin = last_entry(i, sptr, log)
+    clear(mu)
     for k in range(ptr[i + 1] - 1, ptr[i] - 1, -1):
         seg = ri[k, R_SEGMENT]
-        t1 = rt[k]
         if STREAMS:
             while begin > sptr[i] and log[begin - 1, 1] > k:
                 begin -= 1
                 running = revive(log[begin, 0], sf, streams, gs, active, running)
-        obs = ri[k, R_OBS]
-        if obs >= 0:
-            out = ri[k, R_OUTPUT]
-            for m in range(N_MODES):
-                if CHANGES:
-                    for r in range(N_ROWS):
-                        at = WEIGHTS + out * N_ROWS + r
-                        mu[m * N_ROWS + r] += gpred[obs] * coefs[seg, at]
-                        gcoefs[seg, at] += gpred[obs] * kept[k, m * N_ROWS + r]
-                else:
-                    mu[m * N_ROWS + out] += gpred[obs]
+        if ri[k, R_OBS] >= 0:
+            pull_observe(k, gpred[ri[k, R_OBS]], coefs, gcoefs, seg, ri[k, R_OUTPUT], kept, mu)
         for s in range(ri[k, R_FIRST] + ri[k, R_STREAMS] - 1, ri[k, R_FIRST] - 1, -1):
             if STREAMS:
                 running = forget(s, sf, streams, gs, active, running)
-                pull_start(s, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu)
+                pull_start(s, rt[k], coefs, gcoefs, seg, si, sf, streams, gs, mu)
             else:
                 pull_bolus(s, coefs, gcoefs, seg, si, sf, mu)
         if ri[k, R_RESET] != 0:
-            for j in range(N_MODES * N_ROWS):
-                mu[j] = 0.0
+            clear(mu)
         if k == ptr[i]:
             break
         if STREAMS:
             while begin > sptr[i] and log[begin - 1, 1] == k:
                 begin -= 1
                 running = revive(log[begin, 0], sf, streams, gs, active, running)
-        t0 = rt[k - 1]
-        for j in range(N_MODES * N_ROWS):
-            before[j] = kept[k - 1, j]
+        recall(k - 1, kept, before)
         if CHANGES:
             if ri[k - 1, R_SEGMENT] != seg:
                 change(before, x, coefs, seg)
-        dt = t1 - t0
-        if dt > 0.0:
+        if rt[k] > rt[k - 1]:
             if STREAMS:
+                tie = TIE * (1.0 + abs(rt[k - 1]))
                 for j in range(running):
                     s = active[j]
-                    if gs[s, G_LAST] > t0 + TIE * (1.0 + abs(t0)):
-                        pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu)
-            for m in range(N_MODES):
-                total = 0.0
-                for r in range(N_ROWS):
-                    mu[m * N_ROWS + r] *= kept[k, N_MODES * N_ROWS + m]
-                    total += mu[m * N_ROWS + r] * before[m * N_ROWS + r]
-                gcoefs[seg, m] -= dt * total
+                    if gs[s, G_LAST] > rt[k - 1] + tie:
+                        pull_stream(s, rt[k - 1], rt[k], coefs, gcoefs, seg, si, sf, streams, gs, mu)
+            pull_decay(k, rt[k] - rt[k - 1], gcoefs, seg, kept, before, mu)
         if CHANGES:
             if ri[k - 1, R_SEGMENT] != seg:
-                for j in range(N_MODES * N_ROWS):
-                    before[j] = kept[k - 1, j]
+                recall(k - 1, kept, before)
                 pull_change(before, x, gx, coefs, gcoefs, seg, mu)
 
 
@@ -362,5 +385,10 @@ TEMPLATES = (
     pull_stream,
     pull_bolus,
     pull_change,
+    pull_observe,
+    pull_decay,
+    last_entry,
+    clear,
+    recall,
     pull_events,
 )

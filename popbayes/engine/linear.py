@@ -210,7 +210,7 @@ def linear_kernels(
         "coefficients": value,
         "pull_coefficients": pull,
     }
-    for template in (*modal.TEMPLATES, *adjoint.TEMPLATES, kernels.perturb, kernels.is_near):
+    for template in (*modal.TEMPLATES, *adjoint.TEMPLATES, *kernels.TEMPLATES):
         bound[template.__name__] = specialise(template, **bound)
     forward = specialise(kernels.forward, **bound)
     return LinearKernels(

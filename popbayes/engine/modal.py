@@ -230,11 +230,47 @@ def change(z, x, coefs, seg):
             z[m * N_ROWS + r] = total
 
 
-def walk_events(i, coefs, ptr, ri, rt, si, sf, sptr, pred, kept, streams, log, z, x, active):
+def observe(z, coefs, seg, out):
+    """Value of output `out`: rows summed over the modes."""
+    total = 0.0
+    scale = 0.0
+    for m in range(N_MODES):
+        if CHANGES:
+            for r in range(N_ROWS):
+                part = z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
+                total += part
+                scale += abs(part)
+        else:
+            total += z[m * N_ROWS + out]
+            scale += abs(z[m * N_ROWS + out])
+    # modes that cancel (nothing has arrived yet) are zero, not their rounding error
+    return 0.0 if abs(total) <= CANCELLED * scale else total
+
+
+def decay(k, dt, coefs, seg, kept, z):
+    """Let every mode decay over `dt`."""
+    for m in range(N_MODES):
+        e = math.exp(-coefs[seg, m] * dt)
+        kept[k, N_MODES * N_ROWS + m] = e
+        for r in range(N_ROWS):
+            z[m * N_ROWS + r] *= e
+
+
+def retire(log, retired, s, k):
+    """Note that stream `s` was dropped at record `k`."""
+    log[retired, 0] = s
+    log[retired, 1] = k
+    return retired + 1
+
+
+def walk_events(i, coefs, events, pred, kept, streams, log, work):
     """Walk the records of subject `i` in order; write its predictions and what the adjoint needs.
 
-    `kept[k]` is the state after record `k` and the decays over the interval that ends at it.
+    `events` are the arrays of a `Schedule`, `kept[k]` is the state after record `k` and the decays over
+    the interval that ends at it, `work` is scratch: state, rows, running streams.
     """
+    ptr, ri, rt, si, sf, sptr = events
+    z, x, active = work
     running = 0
     retired = sptr[i]
     if STREAMS:
@@ -250,13 +286,8 @@ def walk_events(i, coefs, ptr, ri, rt, si, sf, sptr, pred, kept, streams, log, z
                 seg = ri[k, R_SEGMENT]
                 change(z, x, coefs, seg)
         t1 = rt[k]
-        dt = t1 - t0
-        if dt > 0.0:
-            for m in range(N_MODES):
-                e = math.exp(-coefs[seg, m] * dt)
-                kept[k, N_MODES * N_ROWS + m] = e
-                for r in range(N_ROWS):
-                    z[m * N_ROWS + r] *= e
+        if t1 > t0:
+            decay(k, t1 - t0, coefs, seg, kept, z)
             if STREAMS:
                 j = 0
                 while j < running:
@@ -266,9 +297,7 @@ def walk_events(i, coefs, ptr, ri, rt, si, sf, sptr, pred, kept, streams, log, z
                     ):
                         j += 1
                     else:
-                        log[retired, 0] = s
-                        log[retired, 1] = k
-                        retired += 1
+                        retired = retire(log, retired, s, k)
                         running -= 1
                         active[j] = active[running]
         t0 = t1
@@ -277,9 +306,7 @@ def walk_events(i, coefs, ptr, ri, rt, si, sf, sptr, pred, kept, streams, log, z
                 z[j] = 0.0
             if STREAMS:
                 for j in range(running):
-                    log[retired, 0] = active[j]
-                    log[retired, 1] = k
-                    retired += 1
+                    retired = retire(log, retired, active[j], k)
                 running = 0
         for s in range(ri[k, R_FIRST], ri[k, R_FIRST] + ri[k, R_STREAMS]):
             if STREAMS:
@@ -288,29 +315,13 @@ def walk_events(i, coefs, ptr, ri, rt, si, sf, sptr, pred, kept, streams, log, z
                     running += 1
             else:
                 give_bolus(s, coefs, seg, si, sf, z)
-        obs = ri[k, R_OBS]
-        if obs >= 0:
-            out = ri[k, R_OUTPUT]
-            total = 0.0
-            scale = 0.0
-            for m in range(N_MODES):
-                if CHANGES:
-                    for r in range(N_ROWS):
-                        part = z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
-                        total += part
-                        scale += abs(part)
-                else:
-                    total += z[m * N_ROWS + out]
-                    scale += abs(z[m * N_ROWS + out])
-            # modes that cancel (nothing has arrived yet) are zero, not their rounding error
-            pred[obs] = 0.0 if abs(total) <= CANCELLED * scale else total
+        if ri[k, R_OBS] >= 0:
+            pred[ri[k, R_OBS]] = observe(z, coefs, seg, ri[k, R_OUTPUT])
         for j in range(N_MODES * N_ROWS):
             kept[k, j] = z[j]
     if STREAMS:
         for j in range(running):
-            log[retired, 0] = active[j]
-            log[retired, 1] = ptr[i + 1]
-            retired += 1
+            retired = retire(log, retired, active[j], ptr[i + 1])
 
 
 # In the order in which they are compiled: each after those that it calls.
@@ -324,5 +335,8 @@ TEMPLATES = (
     advance_stream,
     give_bolus,
     change,
+    observe,
+    decay,
+    retire,
     walk_events,
 )

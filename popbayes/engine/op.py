@@ -8,7 +8,7 @@ The schedule enters as shared variables, not as constants: a second data set mee
 the first.
 """
 
-import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -23,6 +23,7 @@ from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
 
 from popbayes.data.design import Design
 from popbayes.engine.declaration import LinearDeclaration, used_channels
+from popbayes.engine.jax_callback import register_if_loaded
 from popbayes.engine.linear import LinearKernels, linear_kernels
 from popbayes.engine.modal import N_STREAM
 from popbayes.engine.schedule import Features, Schedule, Way
@@ -101,11 +102,30 @@ class _StructuralOp(Op):
         """Compiled functions of the model."""
         return linear_kernels(self.structural, self.outputs, self.channels, self.features)
 
+    @abstractmethod
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Call the compiled kernel on numpy arrays."""
+
+    def perform(self, node: Apply, inputs: Sequence[np.ndarray], output_storage: Any) -> None:
+        """Evaluate with the compiled kernels."""
+        for cell, value in zip(output_storage, self.run(*inputs), strict=True):
+            cell[0] = value
+
     def kept_shapes(self, n_segment: Any, n_record: Any, n_stream: Any) -> list[tuple[Any, ...]]:
         """Shapes of what the forward walk keeps for the adjoint."""
         layout = self.kernels.layout
         width = layout.n_modes * (len(layout.rows) + 1)
         return [(n_segment, layout.size), (n_record, width), (n_stream, N_STREAM), (n_stream, 2)]
+
+    @property
+    def adjoint(self) -> "PullPredict":
+        """The Op of the gradient."""
+        return PullPredict(self.structural, self.outputs, self.channels, self.features)
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of parameter vectors and arrays of the schedule."""
+        return self.n_parameters + N_SCHEDULE
 
     @property
     def n_parameters(self) -> int:
@@ -126,14 +146,13 @@ class Predict(_StructuralOp):
             if v.type.ndim != 1 or v.type.dtype != "float64":
                 raise TypeError(f"A parameter must be a float64 vector over segments; got {v.type} for {v}.")
         outputs = [pt.vector("pred", dtype="float64"), *(pt.matrix(dtype="float64") for _ in range(3))]
-        if "jax" in sys.modules:
-            from popbayes.engine import jax_callback  # noqa: F401  (registers the callback)
+        register_if_loaded(Predict, PullPredict)
         return Apply(self, variables, [*outputs, pt.matrix(dtype="int64")])
 
-    def perform(self, node: Apply, inputs: Sequence[np.ndarray], output_storage: Any) -> None:
-        """Evaluate with the compiled kernels."""
-        for cell, value in zip(output_storage, run_predict(self, *inputs), strict=True):
-            cell[0] = value
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Call the forward kernel on numpy arrays."""
+        n = self.n_parameters
+        return _predict_kernel(self)(*map(np.ascontiguousarray, inputs[:n]), *inputs[n:])
 
     def infer_shape(self, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
         """Shapes without evaluating: only the prediction's is ever asked for."""
@@ -146,8 +165,7 @@ class Predict(_StructuralOp):
         """Cotangents of the parameters; the schedule is data."""
         if isinstance(cotangents[0].type, DisconnectedType):
             return [disconnected_type() for _ in inputs]
-        op = PullPredict(self.structural, self.outputs, self.channels, self.features)
-        pulled = op(*inputs, cotangents[0], *outputs[1:], return_list=True)
+        pulled = self.adjoint(*inputs, cotangents[0], *outputs[1:], return_list=True)
         return [*pulled, *(disconnected_type() for _ in inputs[self.n_parameters :])]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
@@ -165,24 +183,13 @@ class PullPredict(_StructuralOp):
         outputs = [pt.vector(f"g_{name}", dtype="float64") for name in self.structural.parameters]
         return Apply(self, variables, outputs)
 
-    def perform(self, node: Apply, inputs: Sequence[np.ndarray], output_storage: Any) -> None:
-        """Evaluate with the compiled kernels."""
-        for cell, value in zip(output_storage, run_pull(self, *inputs), strict=True):
-            cell[0] = value
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Call the adjoint kernel on numpy arrays."""
+        return _pull_kernel(self)(*inputs)
 
     def infer_shape(self, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
         """One value for each segment."""
         return [tuple(shapes[0]) for _ in node.outputs]
-
-
-def run_predict(op: _StructuralOp, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Call the forward kernel on numpy arrays."""
-    return _predict_kernel(op)(*map(np.ascontiguousarray, inputs[:-N_SCHEDULE]), *inputs[-N_SCHEDULE:])
-
-
-def run_pull(op: _StructuralOp, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Call the adjoint kernel on numpy arrays."""
-    return _pull_kernel(op)(*inputs)
 
 
 @register_funcify_and_cache_key(Predict)

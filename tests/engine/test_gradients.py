@@ -7,8 +7,9 @@ import pytest
 
 from popbayes.data.design import Design
 from popbayes.data.regimen import Regimen, regimens
-from popbayes.engine.op import Predict, predict, route, run_predict, run_pull
+from popbayes.engine.op import Predict, predict, route
 from popbayes.structural import pk
+from tests.engine.oracle import numbers
 from tests.engine.scenarios import LEVELS, PARAMETERS, SCENARIOS
 from tests.engine.test_events import MODELS, values
 from tests.tolerances import GRADIENT
@@ -38,9 +39,9 @@ def compare(model, design, theta, seed=0):
     """Pulled-back random cotangents against differences of the predictions, for every segment row."""
     op, arrays = operation(model, design)
     vectors = [np.array(theta[n], dtype=float) for n in model.parameters]
-    out = run_predict(op, *vectors, *arrays)
+    out = op.run(*vectors, *arrays)
     cotangent = np.random.default_rng(seed).normal(size=design.n_obs)
-    pulled = run_pull(op, *vectors, *arrays, cotangent, *out[1:])
+    pulled = op.adjoint.run(*vectors, *arrays, cotangent, *out[1:])
     groups = [design.obs_subject == i for i in range(design.n_subject)]
     rows = [design.segment_subject == i for i in range(design.n_subject)]
     for j, name in enumerate(model.parameters):
@@ -48,7 +49,7 @@ def compare(model, design, theta, seed=0):
         def predictions(value, j=j):
             moved = [v.copy() for v in vectors]
             moved[j] = value
-            return run_predict(op, *moved, *arrays)[0]
+            return op.run(*moved, *arrays)[0]
 
         slope = richardson(predictions, vectors[j], vectors[j][design.obs_segment])
         expected = np.array([np.sum(cotangent[g] * slope[g]) for g in groups])
@@ -92,16 +93,16 @@ def test_gradients_of_each_segment_equal_differences(name, scenario):
     op, arrays = operation(model, design)
     rng = np.random.default_rng(2)
     vectors = [PARAMETERS[n] * np.exp(0.1 * rng.normal(size=design.n_segment)) for n in model.parameters]
-    out = run_predict(op, *vectors, *arrays)
+    out = op.run(*vectors, *arrays)
     cotangent = rng.normal(size=design.n_obs)
-    pulled = run_pull(op, *vectors, *arrays, cotangent, *out[1:])
+    pulled = op.adjoint.run(*vectors, *arrays, cotangent, *out[1:])
     for j, parameter in enumerate(model.parameters):
         for k in range(design.n_segment):
 
             def target(value, j=j, k=k):
                 moved = [v.copy() for v in vectors]
                 moved[j][k] = value
-                return run_predict(op, *moved, *arrays)[0] @ cotangent
+                return op.run(*moved, *arrays)[0] @ cotangent
 
             expected = richardson(target, vectors[j][k])
             scale = GRADIENT["rtol"] * (1.0 + abs(expected)) + GRADIENT["atol"]
@@ -115,8 +116,8 @@ def test_the_gradient_by_the_lag_is_one_sided_where_dose_and_sample_coincide():
     op, arrays = operation(model, design)
     k, volume = 0.3, 4.0
     vectors = [np.array([k * volume]), np.array([volume]), np.array([0.5])]
-    out = run_predict(op, *vectors, *arrays)
-    by_lag = run_pull(op, *vectors, *arrays, np.ones(1), *out[1:])[2]
+    out = op.run(*vectors, *arrays)
+    by_lag = op.adjoint.run(*vectors, *arrays, np.ones(1), *out[1:])[2]
     np.testing.assert_allclose(out[0], 10 / volume, rtol=1e-12)
     np.testing.assert_allclose(by_lag, k * 10 / volume, rtol=1e-12)
 
@@ -132,3 +133,14 @@ def test_the_graph_differentiates_through_the_numba_linker_and_through_perform()
     performed = pytensor.function(list(theta.values()), outputs, mode="FAST_COMPILE")(*point)
     for a, b in zip(compiled, performed, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 9e-4, 1.1e-3])
+@pytest.mark.parametrize("name", ["one compartment, no lag", "two compartments, no lag"])
+def test_gradients_hold_where_rates_cross(name, gap):
+    model = MODELS[name]
+    design = Design.of(SCENARIOS["additional oral doses"].to_events())
+    rates = -np.linalg.eigvals(numbers(model, values(model), "conc").matrix[1:, 1:]).real
+    ka = float(rates.max()) * (1 + 2 * gap)
+    theta = {**values(model), "ka": ka}
+    compare(model, design, {n: np.array([theta[n]]) for n in model.parameters})

@@ -16,8 +16,6 @@ jax = pytest.importorskip("jax", reason="JAX is an optional extra")
 
 @pytest.fixture(scope="module")
 def graph():
-    from popbayes.engine import jax_callback  # noqa: F401
-
     jax.config.update("jax_enable_x64", True)
     model = pk.TwoCompartment(pk.FirstOrder())
     theta = {n: pt.dvector(n) for n in model.parameters}
