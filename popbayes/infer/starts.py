@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pymc.distributions.continuous import FlatRV, HalfFlatRV
 from pymc.initial_point import make_initial_point_fn
 
 Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -63,7 +64,7 @@ def starts_of(graph: Any, medians: Mapping[str, Any], seed: int) -> Starts:
         The prior draws that the spread is taken from are reproducible.
     """
     middle = make_initial_point_fn(model=graph, overrides=dict(medians))(seed)
-    prior = make_initial_point_fn(model=graph, default_strategy="prior")
+    prior = make_initial_point_fn(model=graph, overrides=_undrawable(graph), default_strategy="prior")
     seeds = np.random.SeedSequence(seed).generate_state(PRIOR_DRAWS)
     with np.errstate(all="ignore"):
         cloud = np.stack([_flat(prior(int(one))) for one in seeds])
@@ -75,6 +76,12 @@ def starts_of(graph: Any, medians: Mapping[str, Any], seed: int) -> Starts:
         centre=_flat(middle),
         spread=np.where(np.isfinite(spread) & (spread > 0), spread, 1.0),
     )
+
+
+def _undrawable(graph: Any) -> dict[str, np.ndarray]:
+    """One in place of a draw from an improper prior: such a variable gets a spread of 1."""
+    improper = [v for v in graph.free_RVs if isinstance(v.owner.op, FlatRV | HalfFlatRV)]
+    return {v.name: np.ones(v.shape.eval()) for v in improper}
 
 
 def _flat(point: Mapping[str, Any]) -> np.ndarray:

@@ -116,3 +116,12 @@ def test_a_prior_that_excludes_the_start_is_named(theophylline):
             chains=1,
             starts={"CL_pop": np.inf},
         )
+
+
+def test_variables_with_an_improper_prior_are_jittered_too():
+    with pm.Model() as graph:
+        pm.Flat("anywhere")
+        pm.Normal("wide", 0.0, 10.0)
+    spread = starts_of(graph, {}, seed=1).spread
+    assert spread[0] == 1.0
+    assert spread[1] > 3
