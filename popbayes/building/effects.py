@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pymc.distributions.shape_utils import rv_size_is_none
 from pytensor.tensor.variable import TensorVariable
 
 from popbayes import dims
@@ -156,7 +157,7 @@ def _centred_effects(
         scale,
         whitening,
         logp=_normal_logp,
-        random=_normal_draw,
+        dist=_normal_draw,
         support_point=_normal_centre,
         signature="(n),(n,n),(n,n)->(n)",
         class_name="MvNormal",
@@ -169,23 +170,17 @@ def _normal_logp(
     value: TensorVariable, centre: TensorVariable, scale: TensorVariable, whitening: TensorVariable
 ) -> TensorVariable:
     """Log density of a multivariate normal, given the Cholesky factor of its covariance and the inverse."""
-    matrix = whitening[0]  # PyMC gives a parameter the batch dimension of the variable; all subjects share it
-    standard = (value - centre) @ matrix.T
+    standard = (value - centre) @ whitening.T
     constant = 0.5 * np.log(2 * np.pi) * value.shape[-1]
-    return -0.5 * pt.sum(standard**2, axis=-1) + pt.sum(pt.log(pt.diagonal(matrix))) - constant
+    return -0.5 * pt.sum(standard**2, axis=-1) + pt.sum(pt.log(pt.diagonal(whitening))) - constant
 
 
 def _normal_draw(
-    centre: np.ndarray,
-    scale: np.ndarray,
-    whitening: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    size: tuple[int, ...] | None,
-) -> np.ndarray:
-    """Draw from a multivariate normal."""
-    shape = centre.shape if size is None else (*size, centre.shape[-1])
-    return centre + np.einsum("...ij,...j->...i", scale, rng.standard_normal(shape))
+    centre: TensorVariable, scale: TensorVariable, whitening: TensorVariable, size: Any
+) -> TensorVariable:
+    """The same distribution, to draw from."""
+    each = centre.shape if rv_size_is_none(size) else pt.concatenate([size, centre.shape[-1:]])
+    return centre + pm.Normal.dist(0.0, 1.0, size=each) @ scale.T
 
 
 def _normal_centre(rv: TensorVariable, size: Any, centre: TensorVariable, *rest: Any) -> TensorVariable:

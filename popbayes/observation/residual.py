@@ -159,7 +159,7 @@ class Combined(AbstractResidual):
 @final
 @dataclass(frozen=True)
 class LogNormal(AbstractResidual):
-    r"""Log-normal error about the median: :math:`\log y \sim \mathrm{Normal}(\log f, \sigma_\text{log}^2)`."""
+    r"""Log-normal error, median `f`: :math:`\log y \sim \mathrm{Normal}(\log f, \sigma_\text{log}^2)`."""
 
     variables = {"sigma": "sigma_log"}  # noqa: RUF012 - never changed
     needs_positive_dv = True
