@@ -13,6 +13,7 @@ from typing import Any
 
 import pytensor.scalar as ps
 import pytensor.scalar.math as psm
+from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import MergeOptimizer
@@ -43,6 +44,7 @@ TEMPLATES: dict[type, Callable[..., str]] = {
     ps.Log1p: _call("log1p"),
     ps.Cos: _call("math.cos"),
     ps.Sin: _call("math.sin"),
+    ps.Clip: lambda x, low, high: f"({low} if {x} < {low} else ({high} if {x} > {high} else {x}))",
     ps.Tanh: _call("math.tanh"),
     ps.Abs: _call("abs"),
     ps.Pow: lambda x, y: f"power({x}, {y})",
@@ -75,7 +77,7 @@ class Body:
 
 
 def _is_passthrough(op: object) -> bool:
-    return isinstance(op, DimShuffle | ScalarFromTensor | TensorFromScalar)
+    return isinstance(op, DimShuffle | ScalarFromTensor | TensorFromScalar | ViewOp)
 
 
 def _literal(constant: Constant) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.compile.mode import Mode
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
@@ -20,6 +21,7 @@ from popbayes.engine.declaration import Symbols
 STEADY_DOSES = 500
 STEADY_HALF_LIVES = 50.0  # and as many more as it takes to forget the first dose
 TIE = 1e-9
+AS_WRITTEN = Mode(linker="py", optimizer=None)
 ODE = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-13}
 
 Propagator = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
@@ -50,7 +52,7 @@ def propagator(matrix: bytes, rate: bytes, dt: float) -> np.ndarray:
 
 def number(expression: Any) -> float:
     """Value of a constant expression."""
-    return float(pt.as_tensor_variable(expression).eval())
+    return float(pt.as_tensor_variable(expression).eval(mode=AS_WRITTEN))
 
 
 @dataclass

@@ -19,6 +19,7 @@ ALL_INPUTS = pk.Intravenous(Tlag=True, F=True, D=True, R=True)
 MODELS = {
     "one compartment": pk.OneCompartment(pk.FirstOrder(Tlag=True, F=True), ALL_INPUTS),
     "two compartments": pk.TwoCompartment(pk.FirstOrder(Tlag=True, F=True), ALL_INPUTS),
+    "three compartments": pk.ThreeCompartment(pk.FirstOrder(), pk.Intravenous(D=True, R=True)),
     "one compartment, no lag": pk.OneCompartment(pk.FirstOrder(), pk.Intravenous(D=True, R=True)),
     "two compartments, no lag": pk.TwoCompartment(pk.FirstOrder(), pk.Intravenous(D=True, R=True)),
 }

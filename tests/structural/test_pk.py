@@ -16,8 +16,15 @@ TIMES = np.array([0.0, 0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 11.9, 12.0, 24.0, 48.0, 96
 ONE, TWO = pk.OneCompartment(pk.FirstOrder()), pk.TwoCompartment(pk.FirstOrder())
 # sums of exponentials that cancel leave this much of a concentration of about 10 at time 0
 ROUNDING = 1e-13
-BASE = {"ka": 1.0, "CL": 2.0, "V": 10.0, "V1": 10.0, "Q": 3.0, "V2": 20.0}
-MODELS = {"one": ONE, "two": TWO, "one, iv": pk.OneCompartment(), "two, iv": pk.TwoCompartment()}
+BASE = {"ka": 1.0, "CL": 2.0, "V": 10.0, "V1": 10.0, "Q": 3.0, "V2": 20.0, "Q2": 0.5, "V3": 60.0}
+THREE = pk.ThreeCompartment(pk.FirstOrder())
+MODELS = {
+    "one": ONE,
+    "two": TWO,
+    "three": THREE,
+    "one, iv": pk.OneCompartment(),
+    "two, iv": pk.TwoCompartment(),
+}
 
 
 def parameters(model, **changed):
@@ -48,12 +55,16 @@ EXTREMES = {
     "k12 large": {"Q": 300.0},
     "k10 = k21, k12 near 0": {"Q": 1e-7, "V2": 5e-7},
     "k10 = k21 = ka, k12 near 0": {"ka": 0.2, "Q": 1e-7, "V2": 5e-7},
+    "both peripherals alike": {"Q2": 3.0, "V3": 20.0},
+    "both peripherals nearly alike": {"Q2": 3.0, "V3": 20.0 * (1 + 1e-7)},
+    "k13 near 0": {"Q2": 1e-8},
+    "k12 and k13 near 0": {"Q": 1e-8, "Q2": 1e-8},
 }
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("name", ["one", "two", "three"])
 def test_solutions_equal_a_tight_ode_solution(name, route, extreme):
     model = MODELS[name]
     if route == "peripheral" and name == "one":
@@ -117,13 +128,14 @@ def test_bioavailability_scales_a_depot_dose_only():
     np.testing.assert_allclose(conc(model, bolus, values), conc(ONE, bolus, parameters(ONE)), **EXACT)
 
 
-def test_nothing_overflows_or_turns_nan_over_twelve_orders_of_magnitude():
+@pytest.mark.parametrize("model", [TWO, THREE], ids=["two", "three"])
+def test_nothing_overflows_or_turns_nan_over_twelve_orders_of_magnitude(model):
     rng = np.random.default_rng(3)
     study = regimens({i: Regimen([0.0, 1e-6, 1.0, 1e3, 1e6]).dose(1.0, ii=5.0, addl=3) for i in range(400)})
     import pandas as pd
 
-    frame = pd.DataFrame({n: 10 ** rng.uniform(-6, 6, 400) for n in TWO.parameters}, index=study.subjects)
-    values = solve(TWO, study, frame)["conc"].to_numpy()
+    frame = pd.DataFrame({n: 10 ** rng.uniform(-6, 6, 400) for n in model.parameters}, index=study.subjects)
+    values = solve(model, study, frame)["conc"].to_numpy()
     assert np.isfinite(values).all()
     # amounts are conserved: no concentration exceeds all doses in the central volume, to rounding
     bound = 4.0 / np.repeat(frame["V1"].to_numpy(), 5)
