@@ -49,7 +49,7 @@ def simulate(
     *,
     seed: int | None = None,
     n: int | None = None,
-    new_subjects: bool | None = None,
+    new_subjects: bool = True,
 ) -> xr.DataTree:
     r"""Draw observations from a model.
 
@@ -74,10 +74,10 @@ def simulate(
     n : int, optional
         Draws: 500 from the priors; about 500 of the posterior, evenly spaced in every chain; 1 replicate
         at given values.
-    new_subjects : bool, optional
-        True draws random effects anew, as for subjects not seen before; False takes those of the posterior
-        for the subjects with the same labels. None: False where `data` is the study of the fit, else True.
-        A visual predictive check wants True.
+    new_subjects : bool
+        True draws random effects anew, as for subjects not seen before: what a visual predictive check
+        wants. False takes those of the posterior for the subjects with the same labels: another sample of
+        the same patients.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def _source(
     events: EventTable,
     dt: xr.DataTree | Mapping[str, Any] | None,
     n: int | None,
-    new_subjects: bool | None,
+    new_subjects: bool,
     rng: np.random.Generator,
 ) -> tuple[PopModel, Source]:
     """The model with its covariate references, and the source of the population values."""
@@ -139,7 +139,7 @@ def _source(
         raise ValueError(f"n must be at least 1, not {n!r}.")
     if isinstance(dt, xr.DataTree):
         return _from_posterior(model, events, dt, n or DRAWS, new_subjects)
-    if new_subjects is False:
+    if not new_subjects:
         raise ValueError(
             "new_subjects=False needs the result of a fit, which holds the subjects' random effects."
         )
@@ -153,7 +153,7 @@ def _source(
 
 
 def _from_posterior(
-    model: PopModel, events: EventTable, dt: xr.DataTree, n: int, new_subjects: bool | None
+    model: PopModel, events: EventTable, dt: xr.DataTree, n: int, new_subjects: bool
 ) -> tuple[PopModel, Source]:
     fitted = study_of(dt)
     if dims.POSTERIOR not in dt.children:
@@ -165,8 +165,7 @@ def _from_posterior(
         )
     posterior = _thinned(dt[dims.POSTERIOR].to_dataset(), n)
     same = same_design(events, fitted.events)
-    new = (not same) if new_subjects is None else new_subjects
-    etas = None if new or not fitted.model.eta_names else _own_etas(posterior, events)
+    etas = None if new_subjects or not fitted.model.eta_names else _own_etas(posterior, events)
     return fitted.model, Source(
         "posterior",
         dims.POSTERIOR_PREDICTIVE if same else dims.PREDICTIONS,

@@ -57,7 +57,7 @@ def main() -> None:
     pb.shrinkage(dt).to_csv(OUT / "shrinkage.csv")
     pb.plot_individual(dt).savefig(OUT / "individual.png", dpi=150)
     pb.plot_gof(pb.gof(dt)).savefig(OUT / "gof.png", dpi=150)
-    simulated = pb.simulate(model, data, dt, seed=SEED, new_subjects=True)
+    simulated = pb.simulate(model, data, dt, seed=SEED)
     pb.plot_vpc(pb.vpc(simulated, pred_corr=True)).savefig(OUT / "vpc.png", dpi=150)
     print(pb.loo(dt, unit="obs"))
 

@@ -114,9 +114,9 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_chunks(
     correlated, theophylline, tree, monkeypatch, source
 ):
     dt = tree if source == "posterior" else None
-    one = simulate(correlated, theophylline, dt, seed=9, n=8, new_subjects=True if dt is not None else None)
+    one = simulate(correlated, theophylline, dt, seed=9, n=8)
     monkeypatch.setattr(pointwise, "CHUNK", 300)
-    same = simulate(correlated, theophylline, dt, seed=9, n=8, new_subjects=True if dt is not None else None)
+    same = simulate(correlated, theophylline, dt, seed=9, n=8)
     other = simulate(correlated, theophylline, dt, seed=10, n=8)
     group = f"{source}_predictive"
     assert one[group].identical(same[group])
@@ -142,15 +142,15 @@ def test_prior_draws_are_kept_with_their_names(correlated, theophylline):
     assert (drawn.attrs["source"], drawn.attrs["etas"]) == ("prior", "new")
 
 
-def test_subjects_of_the_study_keep_their_random_effects(correlated, theophylline, tree):
-    drawn = simulate(correlated, theophylline, tree, seed=1, n=4)
+def test_subjects_of_the_study_keep_their_random_effects_where_asked(correlated, theophylline, tree):
+    drawn = simulate(correlated, theophylline, tree, seed=1, n=4, new_subjects=False)
     assert drawn.attrs["etas"] == "own"
     there = pointwise.ipred(tree).sel(draw=drawn["posterior_predictive"]["draw"])
     np.testing.assert_allclose(drawn["posterior_predictive"]["ipred"], there, **SOLVER)
 
 
-def test_new_subjects_get_new_random_effects(correlated, theophylline, tree):
-    drawn = simulate(correlated, theophylline, tree, seed=1, n=4, new_subjects=True)
+def test_subjects_are_new_ones_unless_told_otherwise(correlated, theophylline, tree):
+    drawn = simulate(correlated, theophylline, tree, seed=1, n=4)
     there = pointwise.ipred(tree).sel(draw=drawn["posterior_predictive"]["draw"])
     later = drawn["constant_data"]["time"].to_numpy() > 0
     assert drawn.attrs["etas"] == "new"

@@ -61,7 +61,7 @@ def main() -> None:
     pb.shrinkage(dt).to_csv(OUT / "shrinkage.csv")
     fitted = pb.gof(dt)
     fitted.to_dataframe().to_csv(OUT / "gof.csv")
-    predictive_check = pb.vpc(pb.simulate(model, data, dt, seed=SEED, new_subjects=True))
+    predictive_check = pb.vpc(pb.simulate(model, data, dt, seed=SEED))
     figures = {
         "individual": pb.plot_individual(dt),
         "gof": pb.plot_gof(fitted),

@@ -55,7 +55,7 @@ def report(
     study = study_of(dt)
     if simulated is None:
         chosen = int(dt.attrs["seed"]) if seed is None else seed
-        simulated = simulate(study.model, study.events, dt, seed=chosen, new_subjects=True)
+        simulated = simulate(study.model, study.events, dt, seed=chosen)
     name = study.model.name or type(study.model.structural).__name__
     data = study.events.name or "unnamed data"
     counts = f"{study.events.n_subject} subjects, {study.events.n_obs} observations"
