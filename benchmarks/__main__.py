@@ -45,16 +45,17 @@ def import_seconds(repeats: int = 5) -> list[float]:
 
 
 def compile_rows(name: str) -> list[Row]:
-    """Build and compile, with an empty and a filled cache."""
-    cold, warm = cold_and_warm(name, REPEATS)
-    both = [[run["build"] + run["compile"] for run in runs] for runs in (cold, warm)]
-    parts = {stage: statistics.median(run[stage] for run in warm) for stage in warm[0]}
+    """Build and compile, with an empty and a filled cache; wall seconds, and CPU seconds after them."""
+    rows: list[Row] = []
+    for what, runs, target in zip(
+        ("cold", "warm"), cold_and_warm(name, REPEATS), (COLD_TARGET, WARM_TARGET), strict=True
+    ):
+        wall, cpu = ([run["build"][clock] + run["compile"][clock] for run in runs] for clock in (0, 1))
+        both = f"{shown(wall, 's')}; CPU {shown(cpu, 's')}"
+        rows.append((f"{name}: build + compile, {what} cache", both, f"{target:g} s"))
+    parts = {stage: statistics.median(run[stage][1] for run in runs) for stage in runs[0]}
     split = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in parts.items())
-    return [
-        (f"{name}: build + compile, cold cache", shown(both[0], "s"), f"{COLD_TARGET:g} s"),
-        (f"{name}: build + compile, warm cache", shown(both[1], "s"), f"{WARM_TARGET:g} s"),
-        (f"{name}: stages of a warm process", split, ""),
-    ]
+    return [*rows, (f"{name}: stages of a warm process, CPU", split, "")]
 
 
 def gradient_rows(name: str) -> list[Row]:

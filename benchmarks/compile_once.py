@@ -13,29 +13,36 @@ import tempfile
 import time
 from pathlib import Path
 
+Stages = dict[str, list[float]]
 
-def timed_stages(name: str) -> dict[str, float]:
-    """Wall seconds of: the import, the first touch of what it loads lazily, build, compile."""
-    marks = [time.perf_counter()]
+
+def now() -> tuple[float, float]:
+    """Wall and CPU clock."""
+    return time.perf_counter(), time.process_time()
+
+
+def timed_stages(name: str) -> Stages:
+    """Wall and CPU seconds of: the import, the first touch of what it loads lazily, build, compile."""
+    marks = [now()]
     import popbayes as pb
 
-    marks.append(time.perf_counter())
+    marks.append(now())
     import nutpie
 
     from benchmarks.studies import STUDIES
 
     pb.fit  # noqa: B018  (loads pymc and the engine)
     model, data = STUDIES[name]()
-    marks.append(time.perf_counter())
+    marks.append(now())
     graph = pb.build(model, data)
-    marks.append(time.perf_counter())
+    marks.append(now())
     nutpie.compile_pymc_model(graph)
-    marks.append(time.perf_counter())
-    stages = ("import", "load", "build", "compile")
-    return dict(zip(stages, (b - a for a, b in itertools.pairwise(marks)), strict=True))
+    marks.append(now())
+    spent = [[b[0] - a[0], b[1] - a[1]] for a, b in itertools.pairwise(marks)]
+    return dict(zip(("import", "load", "build", "compile"), spent, strict=True))
 
 
-def cold_and_warm(name: str, repeats: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+def cold_and_warm(name: str, repeats: int) -> tuple[list[Stages], list[Stages]]:
     """Stages of `repeats` processes with an empty cache each, and of `repeats` that find a filled one."""
     cold, warm = [], []
     for _ in range(repeats):
@@ -45,7 +52,7 @@ def cold_and_warm(name: str, repeats: int) -> tuple[list[dict[str, float]], list
     return cold, warm
 
 
-def _in_process(name: str, cache: str) -> dict[str, float]:
+def _in_process(name: str, cache: str) -> Stages:
     flags = [os.environ.get("PYTENSOR_FLAGS", ""), f"base_compiledir={cache}/pytensor"]
     env = os.environ | {
         "PYTENSOR_FLAGS": ",".join(flag for flag in flags if flag),
