@@ -27,8 +27,8 @@ HALF = prior.HalfNormal(0.5)
 BY_WEIGHT = (covariate.Power("WT", exponent=prior.Normal(1, 0.2)),)
 QUICK = "FAST_COMPILE"
 """Compile no array operations: the tests call each function a few times."""
-MOST_NODES = 60
-"""Operations in the compiled log density of theophylline with its gradient: 52 when this was written."""
+MOST_NODES = 66
+"""Operations in the compiled log density of theophylline with its gradient: 61 when this was written."""
 
 
 def spread(kind, centred):

@@ -97,82 +97,111 @@ def _matrix(triangle: Triangle) -> TensorVariable:
     return pt.stack([pt.as_tensor(one, dtype="float64") for one in cells]).reshape((number, number))
 
 
+def _square(factor: Triangle) -> TensorVariable:
+    """A lower triangular matrix of scalars times its transpose."""
+    number = len(factor)
+    below = [[_dot(factor[i], factor[j]) for j in range(i)] for i in range(number)]
+    cells = [1.0 if i == j else below[max(i, j)][min(i, j)] for i in range(number) for j in range(number)]
+    return pt.stack([pt.as_tensor(one, dtype="float64") for one in cells]).reshape((number, number))
+
+
+def _dot(row: Sequence[Any], columns: Sequence[Any]) -> Any:
+    """Sum of products, as far as both go; what is known to be zero is left out."""
+    pairs = ((a, b) for a, b in zip(row, columns, strict=False) if not (_is_zero(a) or _is_zero(b)))
+    return sum((a * b for a, b in pairs), start=0.0)
+
+
 def random_effects(
     model: PopModel, design: Design, places: Mapping[str, TensorVariable]
-) -> TensorVariable | None:
-    """Random effects, (subject, eta_of); None where nobody differs."""
+) -> dict[str, TensorVariable]:
+    """Random effect of every parameter that has one, (subject,) each; registers `omega`, `corr` and `eta`.
+
+    Each effect is written out over columns and scalars, without matrix products: PyTensor fuses it
+    into the loop that computes the parameter, and less is compiled.
+    """
     if not model.eta_names:
-        return None
+        return {}
     omega, factor = _omega(model), _cholesky(model)
     if factor is not None:
-        whole = _matrix(factor)
-        pm.Deterministic(dims.CORR, whole @ whole.T, dims=(dims.ETA_OF, dims.ETA_OF2))
+        pm.Deterministic(dims.CORR, _square(factor), dims=(dims.ETA_OF, dims.ETA_OF2))
     centred, raw = centring(model)
     mixed = bool(centred and raw)
-    parts: dict[str, TensorVariable] = {}
-    for names, make in ((raw, _non_centred), (centred, _centred_effects)):
+    effects: dict[str, TensorVariable] = {}
+    for names, make in ((raw, _non_centred), (centred, _centred)):
         if names:
             index = [model.eta_names.index(name) for name in names]
-            sd = omega[index] if mixed else omega
-            part = None if factor is None else [[factor[i][j] for j in index if j <= i] for i in index]
-            correlated = any(name in names for block, _ in model.correlated_blocks for name in block)
-            effects = make(sd, part if correlated else None, mixed, design, [places[name] for name in names])
-            parts |= (
-                {name: effects[:, column] for column, name in enumerate(names)} if mixed else {"": effects}
-            )
-    eta = parts[""] if not mixed else pt.stack([parts[name] for name in model.eta_names], axis=1)
-    return pm.Deterministic(dims.ETA, eta, dims=(dims.SUBJECT, dims.ETA_OF))
+            sds = omega[np.array(index)] if mixed else omega
+            rows = None if factor is None else [[factor[i][j] for j in index if j <= i] for i in index]
+            columns = make(sds, rows, mixed, design, [places[name] for name in names])
+            effects |= dict(zip(names, columns, strict=True))
+    in_order = {name: effects[name] for name in model.eta_names}
+    pm.Deterministic(dims.ETA, pt.stack(list(in_order.values()), axis=1), dims=(dims.SUBJECT, dims.ETA_OF))
+    return in_order
 
 
 def _non_centred(
     omega: TensorVariable, factor: Triangle | None, mixed: bool, design: Design, places: Sequence[Any]
-) -> TensorVariable:
-    """Standard normal variables, scaled and correlated: (subject, effect)."""
+) -> list[TensorVariable]:
+    """Standard normal variables, correlated and scaled."""
     over = (dims.SUBJECT, f"{ETA_RAW}_of" if mixed else dims.ETA_OF)
     raw = pm.Normal(ETA_RAW, 0.0, 1.0, dims=over)
-    if factor is None:
-        return raw * omega
-    return raw @ (omega[:, None] * _matrix(factor)).T
+    columns = [raw[:, k] for k in range(len(places))]
+    standard = columns if factor is None else _times(factor, columns)
+    return [omega[k] * column for k, column in enumerate(standard)]
 
 
-def _centred_effects(
+def _centred(
     omega: TensorVariable, factor: Triangle | None, mixed: bool, design: Design, places: Sequence[Any]
-) -> TensorVariable:
-    """Individual parameters as variables around their locations; their distances: (subject, effect)."""
+) -> list[TensorVariable]:
+    """Individual parameters as variables around their locations: the distances from these."""
     over = (dims.SUBJECT, f"{PHI}_of" if mixed else dims.ETA_OF)
     first = first_segments(design)
-    columns = [pt.as_tensor(place) for place in places]
-    if any(column.ndim for column in columns):
-        spread = [column[first] if column.ndim else column + np.zeros(design.n_subject) for column in columns]
-        centre = pt.stack(spread, axis=1)
+    centres = [place if place.ndim == 0 else place[first] for place in map(pt.as_tensor, places)]
+    if any(one.ndim for one in centres):
+        centre = pt.stack([one + np.zeros(design.n_subject) for one in centres], axis=1)
     else:
-        centre = pt.stack(columns)
+        centre = pt.stack(centres)
     if factor is None:
-        return pm.Normal(PHI, centre, omega, dims=over) - centre
+        phi = pm.Normal(PHI, centre, omega, dims=over)
+    else:
+        phi = _correlated_normal(centre, omega, factor, over)
+    return [phi[:, k] - one for k, one in enumerate(centres)]
+
+
+def _correlated_normal(
+    centre: TensorVariable, omega: TensorVariable, factor: Triangle, over: tuple[str, str]
+) -> TensorVariable:
+    r"""Multivariate normal variable with covariance :math:`D L L^T D`, `D` = diag(omega).
+
+    PyMC's own takes a triangular solve for each evaluation, and twice the time; here the inverse of
+    :math:`D L` comes with the factor, as the numbers of its lower triangle.
+    """
     scale = omega[:, None] * _matrix(factor)
-    whitening = _matrix(_inverse(factor)) / omega[None, :]
-    phi = pm.CustomDist(
+    whitening = [entry / omega[j] for row in _inverse(factor) for j, entry in enumerate(row)]
+    return pm.CustomDist(
         PHI,
         centre,
         scale,
-        whitening,
+        pt.stack(whitening),
         logp=_normal_logp,
         dist=_normal_draw,
         support_point=_normal_centre,
-        signature="(n),(n,n),(n,n)->(n)",
+        signature="(n),(n,n),(m)->(n)",
         class_name="MvNormal",
         dims=over,
     )
-    return phi - centre
 
 
 def _normal_logp(
     value: TensorVariable, centre: TensorVariable, scale: TensorVariable, whitening: TensorVariable
 ) -> TensorVariable:
-    """Log density of a multivariate normal, given the Cholesky factor of its covariance and the inverse."""
-    standard = (value - centre) @ whitening.T
-    constant = 0.5 * np.log(2 * np.pi) * value.shape[-1]
-    return -0.5 * pt.sum(standard**2, axis=-1) + pt.sum(pt.log(pt.diagonal(whitening))) - constant
+    """Log density of `_correlated_normal`, (subject,)."""
+    number = scale.type.shape[-1]
+    distance = [value[..., k] - centre[..., k] for k in range(number)]
+    entries = [whitening[k] for k in range(number * (number + 1) // 2)]
+    rows = [entries[i * (i + 1) // 2 : (i + 1) * (i + 2) // 2] for i in range(number)]
+    squares = sum(one**2 for one in _times(rows, distance))
+    return sum(pt.log(row[-1]) for row in rows) - 0.5 * squares - 0.5 * number * np.log(2 * np.pi)
 
 
 def _normal_draw(
@@ -186,3 +215,12 @@ def _normal_draw(
 def _normal_centre(rv: TensorVariable, size: Any, centre: TensorVariable, *rest: Any) -> TensorVariable:
     """Where PyMC starts: the mean."""
     return pt.broadcast_to(centre, rv.shape)
+
+
+def _times(triangle: Triangle, columns: Sequence[TensorVariable]) -> list[TensorVariable]:
+    """A lower triangular matrix times columns; entries known to be zero are left out."""
+    return [_dot(row, columns) for row in triangle]
+
+
+def _is_zero(entry: Any) -> bool:
+    return isinstance(entry, float) and entry == 0.0

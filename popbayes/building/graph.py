@@ -50,8 +50,8 @@ def build(model: PopModel, data: EventTable) -> pm.Model:
     with pm.Model(coords=_coords(model, data, design)) as graph:
         values = _population(model)
         places = model.locations(values, design, pt)
-        eta = random_effects(model, design, places)
-        theta = model.parameters_at(places, eta, design, pt)
+        effects = random_effects(model, design, places)
+        theta = model.parameters_at(places, effects, design, pt)
         over = dims.SUBJECT if design.one_segment_per_subject else dims.SEGMENT
         theta = {
             name: pm.Deterministic(name, pt.as_tensor(value), dims=over) for name, value in theta.items()

@@ -40,8 +40,7 @@ def locations(
 def individual_values(
     parameters: Mapping[str, Parameter],
     places: Mapping[str, Values],
-    eta_names: tuple[str, ...],
-    eta: Values | None,
+    effects: Mapping[str, Values],
     design: Design,
     xp: Any,
 ) -> dict[str, Values]:
@@ -50,22 +49,18 @@ def individual_values(
     Parameters
     ----------
     places : what `locations` gave
-    eta_names : the parameters with random effects, in the order of the last dimension of `eta`
-    eta : (..., n_subject, n_eta), or None for a typical subject
+    effects : name -> (..., n_subject) random effect, of the parameters that have one
 
     Returns
     -------
     name -> (..., n_segment)
     """
-    columns = {} if eta is None else {name: eta[..., column] for column, name in enumerate(eta_names)}
     theta = {}
     for name, parameter in parameters.items():
         place = places[name]
-        if name in columns:
-            column = columns[name]
-            place = place + (
-                column if design.one_segment_per_subject else column[..., design.segment_subject]
-            )
+        if name in effects:
+            own = effects[name]
+            place = place + (own if design.one_segment_per_subject else own[..., design.segment_subject])
         elif not parameter.covariates:
             place = place + np.zeros(design.n_segment)
         theta[name] = parameter.value(place, xp)

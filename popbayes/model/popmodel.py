@@ -256,13 +256,14 @@ class PopModel:
         -------
         dict of (..., n_segment), in the order of `parameters` and in their units
         """
-        return self.parameters_at(self.locations(values, design, xp), eta, design, xp)
+        columns = {} if eta is None else {name: eta[..., k] for k, name in enumerate(self.eta_names)}
+        return self.parameters_at(self.locations(values, design, xp), columns, design, xp)
 
     def parameters_at(
-        self, places: Mapping[str, Values], eta: Values | None, design: Design, xp: Any = np
+        self, places: Mapping[str, Values], effects: Mapping[str, Values], design: Design, xp: Any = np
     ) -> dict[str, Values]:
-        """The second half of `individual_parameters`: from `locations` and random effects to values."""
-        return individual_values(self.parameters, places, self.eta_names, eta, design, xp)
+        """Second half of `individual_parameters`: from `locations` and each parameter's random effect."""
+        return individual_values(self.parameters, places, effects, design, xp)
 
     def population_rows(self, unit: str = "") -> list[Row]:
         """The rows of the parameter table; `unit` is that of the observations."""
