@@ -33,6 +33,9 @@ PARAMETERS = {
 }
 
 
+KNOWN = {"ka": Parameter(1.0), "CL": Parameter(1.0), "V": Parameter(10.0)}
+
+
 def make(parameters=PARAMETERS, spread=SPREAD, error=COMBINED, structural=ORAL):
     return PopModel(structural, parameters, spread, error, name="study")
 
@@ -144,6 +147,14 @@ def test_a_covariate_that_the_table_lacks_is_refused_with_the_nearest(data):
     for use in (model.check, model.resolved):
         with pytest.raises(ValueError, match=r"'WGT'.* it has WT, RACE\. Did you mean 'WT'\?"):
             use(data)
+
+
+def test_an_observation_of_another_compartment_is_refused_with_its_row():
+    table = pd.DataFrame({"ID": 7, "TIME": [0.0, 1.0, 2.0], "AMT": [100.0, 0, 0], "DV": [None, 3.0, 2.0]})
+    for good in ("2", "central", "."):
+        PopModel(ORAL, KNOWN, None, COMBINED).check(read_events(table.assign(CMT=["1", good, good])))
+    with pytest.raises(ValueError, match=r"row 3 \(ID 7\).* CMT 1, .* conc of the compartment central"):
+        PopModel(ORAL, KNOWN, None, COMBINED).check(read_events(table.assign(CMT=["1", "2", "1"])))
 
 
 def test_references_come_from_the_first_data_and_stay(data):

@@ -11,6 +11,7 @@ import numpy as np
 from popbayes import dims
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
+from popbayes.engine.declaration import Symbols
 from popbayes.model import printing
 from popbayes.model.individual import individual_values, locations
 from popbayes.model.rows import Row, population_rows
@@ -208,13 +209,29 @@ class PopModel:
         ------
         ValueError
             A covariate is not in the table or has values that its effect is not defined for; the
-            structural model cannot take a dosing record.
+            structural model cannot take a dosing record; an observation is of a compartment (CMT) other
+            than the one that the model predicts.
         """
         self._check_columns(data)
         for parameter in self.parameters.values():
             for one in parameter.covariates:
                 one.check(data.covariates[one.column])
         self.structural.check_events(data)
+        self._check_observed(data)
+
+    def _check_observed(self, data: EventTable) -> None:
+        output = self.structural.outputs[0]
+        weights = self.structural.weights(Symbols(dict.fromkeys(self.structural.parameters, 1.0)))
+        compartments, seen = self.structural.compartments, tuple(weights[output])
+        for k in data.obs_record:
+            label = str(data.cmt[k])
+            if label and compartments.get(label) not in seen:
+                raise ValueError(
+                    f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]}) is an observation of "
+                    f"CMT {label}, but the model predicts {output} of the compartment {listed(seen)} "
+                    f"(the compartments are {listed(self.structural.states)}, numbered from 1). Correct CMT, "
+                    "leave it empty on observations, or leave these records out."
+                )
 
     def _check_columns(self, data: EventTable) -> None:
         known = tuple(data.covariates)
