@@ -237,8 +237,8 @@ def test_the_density_of_correlations_is_exactly_lkj(theophylline, lkj):
     """p(b) = p(R(b)) |dR/db|, with the LKJ density p(R) = det(R)^(lkj - 1) / Z of the matrix itself."""
     names = ["CL", "V1", "Q", "V2"]
     model = PopModel(
-        pk.TwoCompartment(),
-        {name: Parameter(prior.LogNormal(2, 1)) for name in names},
+        pk.TwoCompartment(pk.FirstOrder()),
+        {"ka": Parameter(1.5), **{name: Parameter(prior.LogNormal(2, 1)) for name in names}},
         variability.Correlated(names, sd=HALF, lkj=lkj),
         residual.Combined(HALF, HALF),
     )
