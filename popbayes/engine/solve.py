@@ -82,7 +82,7 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     Raises
     ------
     ValueError
-        A parameter is missing or unknown, not finite, a subject has no row, or the model cannot take a
+        A parameter is missing or unknown, not finite or negative, a subject has no row, or the model cannot take a
         dosing record.
 
     Examples

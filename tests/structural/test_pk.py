@@ -181,3 +181,5 @@ def test_solve_refuses_parameters_that_do_not_fit():
         solve(ONE, Regimen([1.0]).dose(10), {"ka": 1.0, "CL": 1.0, "Vc": 1.0})
     with pytest.raises(ValueError, match="Parameter V of subject 1 is nan"):
         solve(ONE, Regimen([1.0]).dose(10), {"ka": 1.0, "CL": 1.0, "V": np.nan})
+    with pytest.raises(ValueError, match=r"Parameter CL of subject 1 is -2.8; .*not negative"):
+        solve(ONE, Regimen([1.0]).dose(10), {"ka": 1.0, "CL": -2.8, "V": 1.0})
