@@ -82,8 +82,8 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     Raises
     ------
     ValueError
-        A parameter is missing or unknown, not finite or negative, a subject has no row, or the model cannot take a
-        dosing record.
+        A parameter is missing or unknown, not finite or negative, a subject has no row, or the model
+        cannot take a dosing record.
 
     Examples
     --------
@@ -130,9 +130,12 @@ def _theta(
         parameters = {n: parameters.loc[subjects, n].to_numpy(dtype=float) for n in names}
     theta = {n: np.broadcast_to(np.asarray(parameters[n], dtype=float), (len(subjects),)) for n in names}
     for name, values in theta.items():
-        if not np.isfinite(values).all():
-            i = int(np.flatnonzero(~np.isfinite(values))[0])
+        # rates, volumes, clearances, lags and fractions: none of them can be negative
+        impossible = np.flatnonzero(~np.isfinite(values) | (values < 0))
+        if len(impossible):
+            i = int(impossible[0])
             raise ValueError(
-                f"Parameter {name} of subject {subjects[i]} is {values[i]}; give a finite number."
+                f"Parameter {name} of subject {subjects[i]} is {values[i]:g}; "
+                "give a finite number that is not negative."
             )
     return theta
