@@ -239,6 +239,36 @@ def test_given_values_that_do_not_fit_are_refused(correlated, theophylline, chan
         simulate(correlated, theophylline, {**values, **change}, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"CL_pop": 0.0}, r"CL_pop must be > 0 \(log scale\), not 0"),
+        ({"F_pop": 1.0}, "F_pop must be between 0 and 1, bounds excluded"),
+        (
+            {"omega": {"CL": -0.1, "V": 0.1}},
+            r"omega\[CL\] is a standard deviation and must be >= 0, not -0.1",
+        ),
+        ({"sigma_prop": -1}, "sigma_prop is a standard deviation and must be >= 0"),
+        ({"sigma_prop": np.inf}, "sigma_prop must be a finite number, not inf"),
+        ({"V_pop": np.nan}, "V_pop must be a finite number, not nan"),
+    ],
+)
+def test_given_values_that_cannot_be_are_refused(change, match):
+    free = {name: Parameter(prior.LogNormal(2.0, 0.5)) for name in ("ka", "CL", "V")}
+    model = PopModel(
+        structural=pk.OneCompartment(absorption=pk.FirstOrder(F=True)),
+        parameters={**free, "F": Parameter(prior.Beta(2, 2), scale="logit")},
+        variability=variability.Independent(["CL", "V"], sd=prior.HalfNormal(0.3)),
+        residual=residual.Proportional(prior.HalfNormal(0.2)),
+    )
+    values = {
+        "ka_pop": 1.5, "CL_pop": 2.8, "V_pop": 32.0, "F_pop": 0.5, "omega": [0.0, 0.2], "sigma_prop": 0.0,
+    }  # fmt: skip
+    simulate(model, at_the_dose(), values, seed=1)
+    with pytest.raises(ValueError, match=match):
+        simulate(model, at_the_dose(), {**values, **change}, seed=1)
+
+
 def test_missing_values_are_named(correlated, theophylline):
     with pytest.raises(ValueError, match="missing: ka_pop, beta_CL_WT, V_pop, omega, corr, sigma_prop"):
         simulate(correlated, theophylline, {"CL_pop": 2.0}, seed=1)

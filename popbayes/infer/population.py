@@ -107,7 +107,7 @@ def given_values(model: PopModel, given: Mapping[str, Any]) -> Values:
     Raises
     ------
     ValueError
-        For names that are missing or do not exist, and shapes that do not fit.
+        For names that are missing or do not exist, shapes that do not fit, and values that cannot be.
     """
     labels = _labels(model)
     for name in given:
@@ -125,7 +125,26 @@ def given_values(model: PopModel, given: Mapping[str, Any]) -> Values:
     }
     if dims.CORR in labels:
         values[dims.CORR] = _matrix(given[dims.CORR], model.eta_names)
+    _check_possible(model, values, labels)
     return {name: np.asarray(value, dtype=np.float64)[None] for name, value in values.items()}
+
+
+def _check_possible(
+    model: PopModel, values: Mapping[str, Any], labels: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Refuse values that no population can have: not finite, or outside their bounds."""
+    typical = {dims.pop(name): parameter for name, parameter in model.parameters.items()}
+    for name, numbers in values.items():
+        if name == dims.CORR:
+            continue
+        for label, number in zip(labels[name] or ("",), numbers, strict=True):
+            shown = f"{name}[{label}]" if label else name
+            if not np.isfinite(number):
+                raise ValueError(f"{shown} must be a finite number, not {number}.")
+            if (name == dims.OMEGA or name in model.residual.sigmas) and number < 0:
+                raise ValueError(f"{shown} is a standard deviation and must be >= 0, not {number:g}.")
+            if name in typical and not typical[name].allows(number):
+                raise ValueError(f"{shown} must be {typical[name].range_text()}, not {number:g}.")
 
 
 def _labels(model: PopModel) -> dict[str, tuple[str, ...]]:

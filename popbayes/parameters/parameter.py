@@ -116,6 +116,22 @@ class Parameter:
         """Whether the typical value is known rather than estimated."""
         return isinstance(self.prior, Fixed)
 
+    def allows(self, pop: float) -> bool:
+        """Whether a typical value is one that the scale can take."""
+        low, high = self._open_range()
+        return low < pop < high
+
+    def range_text(self) -> str:
+        """What `allows` asks for, in words: ``> 0 (log scale)``."""
+        low, high = self._open_range()
+        wanted = f"> {low:g}" if high == math.inf else f"between {low:g} and {high:g}, bounds excluded"
+        return f"{wanted} ({self.scale} scale)" if self.scale != "identity" else "finite"
+
+    def _open_range(self) -> tuple[float, float]:
+        if self.scale == "logit":
+            return self.lower, self.upper
+        return (0.0, math.inf) if self.scale == "log" else (-math.inf, math.inf)
+
     def location(self, pop: Values, effects: Mapping[str, tuple[np.ndarray, Values]], xp: Any) -> Values:
         """The typical value with its covariates, on the scale where the random effect is added.
 
