@@ -14,6 +14,7 @@ from popbayes.plots.style import (
     INK,
     NOUGHT,
     VERMILLION,
+    expect,
     label_of,
     on_log,
     picture,
@@ -46,6 +47,7 @@ def plot_gof(fitted: xr.Dataset, *, what: str = "fit") -> Figure:
     -------
     matplotlib Figure
     """
+    expect(fitted, xr.Dataset, "iwres", "plot_gof", "gof")
     if what == "fit":
         return _fit(fitted)
     if what == "eta":

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from popbayes.data.events import EventTable
 from popbayes.diagnostics.curves import curves
 from popbayes.infer.tree import study_of
-from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, label, on_log, picture, styled
+from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, expect, label, on_log, picture, styled
 
 PER_PAGE = 12
 COLUMNS = 4
@@ -53,6 +53,7 @@ def plot_individual(
     -------
     matplotlib Figure
     """
+    expect(dt, xr.DataTree, "", "plot_individual", "fit")
     events = study_of(dt).events
     if subjects is not None:
         events = events.subset(subjects)

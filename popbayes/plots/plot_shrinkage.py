@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from popbayes.diagnostics.shrinkage import EPSILON, shrinkage
-from popbayes.diagnostics.tree import posterior
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA, SUBJECT
-from popbayes.plots.style import BLUE, GREY, INK, LIGHT, ORANGE, picture, styled
+from popbayes.infer.tree import posterior
+from popbayes.plots.style import BLUE, GREY, INK, LIGHT, ORANGE, expect, picture, styled
 
 MOST_LABELLED = 40
 """Subjects up to which each is named on the axis."""
@@ -35,6 +35,7 @@ def plot_shrinkage(dt: xr.DataTree, *, interval: float = 0.9) -> Figure:
     -------
     matplotlib Figure
     """
+    expect(dt, xr.DataTree, "", "plot_shrinkage", "fit")
     draws = posterior(dt)
     if ETA not in draws:
         raise ValueError("The model has no random effects: nothing can be shrunk.")

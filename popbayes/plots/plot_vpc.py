@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, label, on_log, picture, styled
+from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, expect, label, on_log, picture, styled
 
 NAMES = {
     "prior_predictive": "prior predictive check",
@@ -36,6 +36,7 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
     matplotlib Figure
         One panel for each stratum.
     """
+    expect(checked, xr.Dataset, "stratum_of", "plot_vpc", "vpc")
     n = checked.sizes["stratum"]
     columns = min(n, MOST_COLUMNS)
     rows = -(-n // columns)

@@ -77,6 +77,14 @@ def styled[**P](draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapped
 
 
+def expect(given: object, kind: type, holds: str, plot: str, source: str) -> None:
+    """Refuse what a picture cannot be drawn from; `holds` is a name that is in the right object."""
+    if not isinstance(given, kind) or (holds and holds not in given):  # type: ignore[operator]
+        raise TypeError(
+            f"This {type(given).__name__} is not what is drawn: give {plot} the result of {source}."
+        )
+
+
 def picture(width: float, height: float) -> Picture:
     """Return an empty figure of this size, in inches."""
     return Picture(figsize=(width, height), layout="constrained")

@@ -1,10 +1,15 @@
 import matplotlib
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib import colors
 from matplotlib.figure import Figure
 
 from popbayes.plots import style
+from popbayes.plots.plot_gof import plot_gof
+from popbayes.plots.plot_individual import plot_individual
+from popbayes.plots.plot_shrinkage import plot_shrinkage
+from popbayes.plots.plot_vpc import plot_vpc
 from popbayes.plots.style import label, on_log, picture, smooth, styled
 from tests.tolerances import EXACT
 
@@ -85,3 +90,13 @@ def luminance(colour: str) -> float:
 def test_colours_of_lines_stand_out_from_the_paper():
     for colour in (style.BLUE, style.VERMILLION, style.INK, style.GREY):
         assert 1.05 / (luminance(colour) + 0.05) >= 3, colour
+
+
+@pytest.mark.parametrize(
+    ("plot", "source"),
+    [(plot_gof, "gof"), (plot_individual, "fit"), (plot_shrinkage, "fit"), (plot_vpc, "vpc")],
+)
+@pytest.mark.parametrize("wrong", [None, xr.Dataset()])
+def test_what_cannot_be_drawn_is_refused_with_where_it_comes_from(plot, source, wrong):
+    with pytest.raises(TypeError, match=f"give {plot.__name__} the result of {source}"):
+        plot(wrong)
