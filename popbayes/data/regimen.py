@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -77,7 +78,7 @@ class Regimen:
 
     def reset(self, time: float) -> Regimen:
         """Empty the system: amounts become 0; infusions and additional doses to come are cancelled."""
-        return self._with([(float(time), 3, 0.0, "", 0.0, 0.0, 0, 0, 0)])
+        return self._with((t, 3, 0.0, "", 0.0, 0.0, 0, 0, 0) for t in _floats(time, "time"))
 
     def to_events(
         self,
@@ -103,8 +104,19 @@ class Regimen:
             raise ValueError("Every subject needs a label of its own; one is given twice.")
         return _read(self._columns(labels), list(self.covariates), units, name)
 
+    def __repr__(self) -> str:
+        start = f"Regimen(times={list(self.times)}, covariates={self.covariates})"
+        return start + "".join(_call(*record) for record in self.records)
+
     def __str__(self) -> str:
-        return self.to_events().explain(1)
+        """What happens to the first subject; the calls that made it, for a regimen that cannot be given."""
+        subjects = max([1, *(np.size(value) for value in self.covariates.values())])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self.to_events(subjects).explain(1)
+        except ValueError:
+            return repr(self)
 
     def _with(self, records: Iterable[tuple[Any, ...]]) -> Regimen:
         return replace(self, records=(*self.records, *records))
@@ -166,11 +178,26 @@ def _read(
     return replace(table, source="Regimen")
 
 
+def _call(
+    time: float, evid: int, amt: float, cmt: str, rate: float, ii: float, addl: int, ss: int, dvid: int
+) -> str:
+    """The call that adds a record, without the arguments that say nothing."""
+    if evid == 3:
+        return f".reset({time})"
+    named = {"cmt": cmt, "rate": rate, "ii": ii, "addl": addl, "ss": ss}
+    named |= {"dvid": 0 if dvid == 1 else dvid, "evid": 0 if evid == 1 else evid}
+    options = "".join(f", {key}={value!r}" for key, value in named.items() if value)
+    return f".sample({time}{options})" if evid == 0 else f".dose({amt}, time={time}{options})"
+
+
 def _floats(value: Any, name: str) -> np.ndarray:
-    times = np.atleast_1d(np.asarray(value if np.ndim(value) == 0 else list(value), dtype=np.float64)).ravel()
-    if not np.isfinite(times).all():
-        raise ValueError(f"{name} must be finite numbers; got {value}.")
-    return times
+    try:
+        array = np.asarray(value if np.ndim(value) == 0 else list(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be finite numbers; got {value!r}.") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite numbers; got {value!r}.")
+    return np.atleast_1d(array).ravel()
 
 
 def _per_subject(name: str, value: Any, n: int) -> np.ndarray:
@@ -180,6 +207,6 @@ def _per_subject(name: str, value: Any, n: int) -> np.ndarray:
     if array.shape != (n,):
         raise ValueError(
             f"The covariate {name} has {array.size} values for {n} subject(s). "
-            "Give one value, or one per subject."
+            f"Give one value, or one per subject: regimen.to_events({array.size})."
         )
     return array

@@ -96,6 +96,33 @@ def test_a_regimen_prints_as_what_happens():
     assert "dose of 5 added" in str(Regimen(times=[1]).dose(5))
 
 
+def test_a_regimen_with_covariates_of_several_subjects_prints_and_names_the_remedy():
+    regimen = Regimen(times=[1], covariates={"WT": [50, 70, 90]}).dose(3)
+    assert "dose of 3 added" in str(regimen)
+    with pytest.raises(ValueError, match=r"regimen\.to_events\(3\)"):
+        regimen.to_events()
+
+
+def test_repr_is_the_calls_that_made_it():
+    regimen = Regimen(times=[1], covariates={"WT": 70}).dose(3, cmt="gut", ii=24, addl=2).sample(2, dvid=2)
+    regimen = regimen.dose(5, time=[30, 40], evid=4).reset(50)
+    assert ".dose(3, time=0.0, cmt='gut', ii=24, addl=2).sample(2.0, dvid=2)" in repr(regimen)
+    assert eval(repr(regimen)) == regimen
+
+
+@pytest.mark.parametrize("regimen", [Regimen(), Regimen().dose(3), Regimen(times=[1]).dose(-3)])
+def test_an_unfinished_regimen_prints(regimen):
+    assert str(regimen)
+
+
+@pytest.mark.parametrize("wrong", [["a"], "a", [None, "1h"]])
+def test_times_that_are_no_numbers_are_named(wrong):
+    with pytest.raises(ValueError, match=r"times must be finite numbers; got .*(a|1h)"):
+        Regimen(times=wrong)
+    with pytest.raises(ValueError, match="time must be finite numbers"):
+        Regimen().reset(wrong)
+
+
 def test_a_design_is_read_back_from_its_frame():
     data = Regimen(times=[1, 2]).dose(5).to_events(2)
     again = read_events(data.to_frame())
