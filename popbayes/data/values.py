@@ -106,15 +106,18 @@ def covariate(column: pd.Series, name: str, at: Places) -> np.ndarray:
     remedy = f"Fill it, for example table.groupby('ID')[{name!r}].ffill(), or leave it out of the covariates."
     refuse(missing, at, f"The covariate {name} must not be missing", remedy)
     if pd.api.types.is_numeric_dtype(column.dtype):
-        value = column.to_numpy(dtype=np.float64)
-        refuse(np.isinf(value), at, f"The covariate {name} must be finite", "Correct it.", value)
-        return value
+        return _finite(column.to_numpy(dtype=np.float64), name, at)
     odd = pd.to_numeric(pd.Series(text), errors="coerce").isna().to_numpy()
     if odd.all():
         return text.astype(str)
     rule = f"The covariate {name} must be all numbers or all text"
     refuse(odd, at, rule, "Correct it, or write text for every category.", text)
-    return numbers(column, name, at)
+    return _finite(numbers(column, name, at), name, at)
+
+
+def _finite(value: np.ndarray, name: str, at: Places) -> np.ndarray:
+    refuse(np.isinf(value), at, f"The covariate {name} must be finite", "Correct it.", value)
+    return value
 
 
 def _text(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -129,6 +129,10 @@ REFUSED = {
         {"WT": [70, "7O", 70]},
         r"WT must be all numbers or all text; row 2 \(ID 7\) has '7O'",
     ),
+    "covariate infinite as text": (
+        {"WT": ["70", "inf", "70"]},
+        r"WT must be finite; row 2 \(ID 7\) has inf",
+    ),
     "covariate infinite": ({"WT": [70, np.inf, 70]}, r"WT must be finite; row 2 \(ID 7\) has inf"),
 }
 
