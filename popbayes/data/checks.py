@@ -102,12 +102,15 @@ def _check_dose_schedule(column: Columns, dose: np.ndarray, constant: np.ndarray
     warn(unused, at, "II says nothing without ADDL or SS", "It is kept but has no effect.", ii, "has II")
 
 
-def check_observations(column: Columns, code: np.ndarray, at: Places, design: bool) -> None:
-    """Samples have a finite DV, unless the table is a design; every subject has a sample."""
+def check_observations(column: Columns, code: np.ndarray, at: Places, design: bool, hint: str) -> None:
+    """Samples have a finite DV, unless the table is a design; every subject has a sample.
+
+    `hint` is told where a DV is missing: why records may have been read as samples.
+    """
     dv, cens = column["DV"], column["CENS"]
     observed = (column["EVID"] == 0) & (column["MDV"] == 0)
     if not design:
-        _check_dv(dv, cens, observed, at)
+        _check_dv(dv, cens, observed, at, hint)
     for name in ("LIMIT", "LLOQ"):
         infinite = np.isinf(column[name])
         refuse(infinite, at, f"{name} must be finite", "Write '.' where there is none.", column[name])
@@ -120,12 +123,12 @@ def check_observations(column: Columns, code: np.ndarray, at: Places, design: bo
     warn(first & (n_obs[code] == 0), at, "A subject has no observations", remedy)
 
 
-def _check_dv(dv: np.ndarray, cens: np.ndarray, observed: np.ndarray, at: Places) -> None:
+def _check_dv(dv: np.ndarray, cens: np.ndarray, observed: np.ndarray, at: Places, hint: str) -> None:
     rule = "DV must be there on an observation record (EVID 0, MDV 0)"
     gap = observed & np.isnan(dv)
     refuse(gap & (cens != 0), at, rule, "A censored sample (CENS 1 or -1) has the limit in DV.")
     remedy = "Give the value, or write MDV 1 to skip the record. A design to simulate from has no DV column."
-    refuse(gap, at, rule, remedy)
+    refuse(gap, at, rule, remedy + hint)
     refuse(observed & np.isinf(dv), at, "DV must be finite", "Correct it, or write MDV 1.", dv)
 
 

@@ -22,6 +22,10 @@ SS_REMEDY = (
     "0 none, 1 steady state, 2 steady state added to what is there. If the column means something else, "
     "leave it out: columns={'SS': None}."
 )
+NO_DOSES = (
+    " The table has no AMT column (and no EVID), so every record is a sample: name the column of the doses, "
+    "columns={'AMT': 'DOSE'} for example."
+)
 CENS_REMEDY = "1 below the limit in DV, -1 above it, 0 measured."
 
 
@@ -59,7 +63,8 @@ def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming) -> Records:
     column = _derive(given, at)
     checks.check_time(column, code, at)
     checks.check_doses(column, at)
-    checks.check_observations(column, code, at, design="DV" not in given)
+    hint = "" if {"AMT", "EVID"} & given.keys() else NO_DOSES
+    checks.check_observations(column, code, at, design="DV" not in given, hint=hint)
     column["DV"] = np.where(_observed(column), column["DV"], np.nan)
     covariates = {name: covariate(table[user], name, at) for name, user in naming.covariates.items()}
     checks.warn_missing_codes(covariates, at)

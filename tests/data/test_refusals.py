@@ -158,6 +158,12 @@ def test_datetimes_are_refused_with_what_to_do():
         read_events(table(TIME=pd.to_datetime(["2024-01-05", "2024-01-06", "2024-01-07"])))
 
 
+def test_a_table_without_doses_is_told_so_where_a_dv_is_missing():
+    frame = table().drop(columns=["AMT", "EVID"]).assign(GIVEN=[100, 0, 0])
+    with pytest.raises(ValueError, match=r"DV must be there.*row 1 \(ID 7\).*no AMT column.*columns=\{'AMT'"):
+        read_events(frame)
+
+
 def test_the_number_of_further_records_is_told():
     with pytest.raises(ValueError, match=r"row 1 \(ID 7\) has -3 \(and 2 more\)"):
         read_events(table(RATE=-3))
