@@ -5,6 +5,7 @@ Files are comma-separated text; everything else is refused with what was found a
 
 from __future__ import annotations
 
+import csv
 import warnings
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,9 @@ def _read_file(path: Path) -> pd.DataFrame:
             )
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path} is empty. Was it saved, and is it the right file?") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning):
         raise ValueError(
-            f"{path} is not a regular comma-separated table: {error}. "
+            f"{path} is not a regular comma-separated table: {_irregular(path)}. "
             "Every line needs as many values as the header has names; put text with a comma in quotes."
         ) from None
     except UnicodeDecodeError as error:
@@ -93,6 +94,20 @@ def _read_file(path: Path) -> pd.DataFrame:
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8, or read it "
             f"first: read_events(pandas.read_csv({str(path)!r}, encoding='latin-1'))."
         ) from None
+
+
+def _irregular(path: Path) -> str:
+    """Which line of a file has more values than the header has names, in words."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, skipinitialspace=True)
+            expected = len(next(lines))
+            for values in lines:
+                if len(values) > expected:
+                    return f"line {lines.line_num} has {len(values)} values, the header {expected} names"
+    except (csv.Error, UnicodeDecodeError):
+        pass
+    return "a line is too long, or a quote is opened and not closed"
 
 
 def _refuse_separator(names: list[str], path: Path) -> None:

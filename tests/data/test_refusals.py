@@ -264,8 +264,9 @@ def test_another_separator_is_named_with_the_call_that_reads_it(tmp_path, separa
         ("ID,TIME,DV\n", "has no data rows"),
         ("ID,TIME,DV\n,,\n", "has no data rows"),
         ("ID,TIME,DV,DV\n1,0,5,6\n", "more than one column named DV"),
-        ("ID,TIME,DV\n1,0,5\n1,1,5,9,9\n", "not a regular comma-separated table.*line 3"),
-        ("ID,TIME,DV\n1,0,5,6\n1,1,5,9\n", "not a regular comma-separated table"),
+        ("ID,TIME,DV\n1,0,5\n1,1,5,9,9\n", "table: line 3 has 5 values, the header 3 names"),
+        ("ID,TIME,DV\n1,0,5,6\n1,1,5,9\n", "table: line 2 has 4 values, the header 3 names"),
+        ('ID,TIME,DV\n1,0,5\n1,1,"5\n', "table: .*a quote is opened and not closed"),
     ],
 )
 def test_files_that_are_no_tables_are_refused(tmp_path, text, message):
