@@ -216,7 +216,7 @@ def datasets() -> None:
     """List the bundled studies that `pb.load_dataset` reads."""
     for study in pb.list_datasets().itertuples():
         say(f"{study.name}: {study.subjects} subjects, {study.observations} observations")
-        say(f"    {study.description}\n    {study.source}")
+        say(f"    {study.description}\n    {pb.load_dataset(str(study.name)).source}")
 
 
 def main() -> None:

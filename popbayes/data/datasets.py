@@ -21,6 +21,7 @@ class Study:
     """What is known about a bundled study beside its table."""
 
     description: str
+    """A few words: beside the name and the counts it has to fit on a line of 80 characters."""
     source: str
     covariates: dict[str, str] = field(default_factory=dict)
     """Covariate -> unit, empty where it has none."""
@@ -28,21 +29,21 @@ class Study:
 
 STUDIES = {
     "theophylline": Study(
-        "Oral theophylline, one dose, 11 samples over 25 h in 12 subjects",
+        "Oral, one dose, 11 samples over 25 h",
         "Upton, in Boeckmann, Sheiner & Beal, NONMEM Users Guide V (1994); R datasets::Theoph",
         {"WT": "kg"},
     ),
     "indometh": Study(
-        "Intravenous indomethacin, one dose (25 mg, assumed), 11 samples over 8 h in 6 subjects",
+        "Intravenous, one dose (25 mg assumed)",
         "Kwan et al., J Pharmacokinet Biopharm 4 (1976) 255-280; R datasets::Indometh",
     ),
     "phenobarb": Study(
-        "Phenobarbital, repeated intravenous doses, sparse samples in 59 newborns",
+        "Newborns, repeated intravenous doses",
         "Grasela & Donn, Dev Pharmacol Ther 8 (1985) 374-383; R nlme::Phenobarb",
         {"WT": "kg", "APGR": ""},
     ),
     "quinidine": Study(
-        "Oral quinidine, routine data of 136 patients with covariates that change",
+        "Oral, routine, covariates that change",
         "Verme et al., Clin Pharmacokinet 22 (1992) 468-480; R nlme::Quinidine",
         {
             "WT": "kg",
@@ -86,7 +87,10 @@ def load_dataset(name: str) -> EventTable:
 
 
 def list_datasets() -> pd.DataFrame:
-    """Return a table of the bundled studies: name, subjects, observations, description, source."""
+    """Return a table of the bundled studies: name, subjects, observations, description.
+
+    It is narrow enough to be printed whole; where a study comes from is `load_dataset(name).source`.
+    """
     tables = {name: load_dataset(name) for name in STUDIES}
     return pd.DataFrame(
         {
@@ -94,6 +98,5 @@ def list_datasets() -> pd.DataFrame:
             "subjects": [t.n_subject for t in tables.values()],
             "observations": [t.n_obs for t in tables.values()],
             "description": [STUDIES[name].description for name in tables],
-            "source": [t.source for t in tables.values()],
         }
     )

@@ -20,7 +20,15 @@ def test_the_list_counts_subjects_and_observations():
         "phenobarb": {"subjects": 59, "observations": 155},
         "quinidine": {"subjects": 136, "observations": 361},
     }
-    assert (listed[["description", "source"]].map(len) > 20).all(axis=None)
+    assert (listed["description"].map(len) > 20).all()
+
+
+def test_the_list_is_printed_whole():
+    with pd.option_context("display.width", 80, "display.max_columns", 0, "display.max_colwidth", 50):
+        printed = str(list_datasets())
+    assert printed.split("\n")[0].split() == ["name", "subjects", "observations", "description"]
+    assert "..." not in printed
+    assert max(map(len, printed.split("\n"))) <= 80
 
 
 @pytest.mark.parametrize("name", ["theophylline", "indometh", "phenobarb", "quinidine"])
