@@ -42,6 +42,8 @@ def compare(models: Mapping[str, xr.DataTree], *, unit: str = "obs", method: str
 
     Raises
     ------
+    TypeError
+        Where the fits have no names.
     ValueError
         Where the fits are not to the same observations.
     NotImplementedError
@@ -53,6 +55,11 @@ def compare(models: Mapping[str, xr.DataTree], *, unit: str = "obs", method: str
     Yao, Vehtari, Simpson & Gelman, *Bayesian Analysis* 13 (2018) 917-1007.
     """
     unit = the_unit(unit, "compare")
+    if not isinstance(models, Mapping) or isinstance(models, xr.DataTree):
+        raise TypeError(
+            'compare takes a mapping of name -> fit, such as {"one": dt1, "two": dt2}, '
+            f"not {type(models).__name__}."
+        )
     if len(models) < 2:
         raise ValueError(f"compare needs two fits or more, by name; it was given {len(models)}.")
     if method.lower() not in METHODS:

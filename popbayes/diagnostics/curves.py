@@ -9,10 +9,9 @@ import xarray as xr
 
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
-from popbayes.diagnostics.tree import posterior
 from popbayes.engine.solve import evaluate
 from popbayes.infer.pointwise import flat_draws, individual_theta
-from popbayes.infer.tree import study_of
+from popbayes.infer.tree import posterior, study_of
 
 POINTS = 120
 """Points of a curve over a subject's whole time."""

@@ -122,10 +122,10 @@ def pointwise_log_likelihood(dt: xr.DataTree) -> xr.DataArray:
     ValueError
         Where a value is not finite.
     """
+    events = study_of(dt).events
     stored = LOG_LIKELIHOOD in dt.children
     values = dt[LOG_LIKELIHOOD]["dv"] if stored else log_likelihood(dt)
     values = values.transpose("chain", "draw", OBS)
-    events = study_of(dt).events
     values = values.assign_coords(
         subject=(OBS, events.subjects[events.obs_subject]), time=(OBS, events.obs_time)
     )

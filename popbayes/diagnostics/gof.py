@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from popbayes.diagnostics.tree import posterior
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OBS, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws, population_predictions, sigmas
-from popbayes.infer.tree import Study, study_of
+from popbayes.infer.tree import Study, posterior, study_of
 
 LONG_NAMES = {
     "subject": "Subject",

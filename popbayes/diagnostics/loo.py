@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from popbayes.diagnostics.elpd import Elpd, named, pointwise_log_likelihood, the_unit
-from popbayes.diagnostics.tree import posterior
 from popbayes.dims import CHAIN, DRAW, OBS
+from popbayes.infer.tree import posterior
 
 
 def loo(dt: xr.DataTree, *, unit: str = "obs") -> Elpd:

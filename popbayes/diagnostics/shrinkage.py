@@ -5,10 +5,9 @@ import pandas as pd
 import xarray as xr
 
 from popbayes.diagnostics.gof import weighted_residuals
-from popbayes.diagnostics.tree import posterior
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws
-from popbayes.infer.tree import study_of
+from popbayes.infer.tree import posterior, study_of
 
 EPSILON = "epsilon"
 

@@ -11,8 +11,7 @@ from popbayes.diagnostics.convergence import convergence_messages, mixing
 from popbayes.diagnostics.population import draws_of, estimated_draws
 from popbayes.diagnostics.result import Table
 from popbayes.diagnostics.shrinkage import eta_shrinkage
-from popbayes.diagnostics.tree import posterior
-from popbayes.infer.tree import study_of
+from popbayes.infer.tree import posterior, study_of
 from popbayes.model import Row
 
 FIXED = "FIX"

@@ -110,8 +110,8 @@ def vpc(
     Bergstrand, Hooker, Wallin & Karlsson, *AAPS Journal* 13 (2011) 143-151.
     """
     check_fractions(quantiles, interval)
-    group = simulated_group(dt)
     events = study_of(dt).events
+    group = simulated_group(dt)
     study = aligned(dt, group, events, against)
     strata, stratum = stratify(events, by)
     pred = typical(dt, group, events) if pred_corr else None

@@ -8,7 +8,7 @@ import xarray as xr
 
 from popbayes import dims
 from popbayes.engine.solve import evaluate
-from popbayes.infer.tree import Study, study_of
+from popbayes.infer.tree import Study, posterior, study_of
 
 CHUNK = 2**20
 """Values (draws x observations) computed at a time: 8 MiB."""
@@ -54,15 +54,15 @@ def add_log_likelihood(dt: xr.DataTree) -> xr.DataTree:
 
 def of_every_draw(dt: xr.DataTree, function: Pointwise) -> xr.DataArray:
     """One value for each draw and observation, computed in chunks and kept; (chain, draw, obs)."""
-    posterior = dt[dims.POSTERIOR].to_dataset()
     parts = [part for _, part in in_chunks(dt, function)]
-    shape = (posterior.sizes[dims.CHAIN], posterior.sizes[dims.DRAW], parts[0].shape[-1])
+    draws = posterior(dt)
+    shape = (draws.sizes[dims.CHAIN], draws.sizes[dims.DRAW], parts[0].shape[-1])
     return xr.DataArray(
         np.concatenate(parts).reshape(shape),
         dims=(dims.CHAIN, dims.DRAW, dims.OBS),
         coords={
-            dims.CHAIN: posterior[dims.CHAIN],
-            dims.DRAW: posterior[dims.DRAW],
+            dims.CHAIN: draws[dims.CHAIN],
+            dims.DRAW: draws[dims.DRAW],
             dims.OBS: np.arange(shape[-1]),
         },
     )
@@ -85,7 +85,7 @@ def in_chunks(dt: xr.DataTree, function: Pointwise) -> Iterator[tuple[slice, np.
     slice, (n_draw, n_obs)
         Which draws (chains laid end to end), and their values.
     """
-    study, draws = study_of(dt), flat_draws(dt[dims.POSTERIOR].to_dataset())
+    study, draws = study_of(dt), flat_draws(posterior(dt))
     count = len(next(iter(draws.values())))
     for rows in chunks(count, study.design.n_obs):
         yield rows, function(study, {name: values[rows] for name, values in draws.items()})

@@ -40,15 +40,38 @@ def study_of(dt: xr.DataTree) -> Study:
 
     Raises
     ------
+    TypeError
+        If it is no DataTree.
     ValueError
         If the DataTree was not made by popbayes.
     """
+    if not isinstance(dt, xr.DataTree):
+        raise TypeError(
+            "This needs the DataTree that popbayes.fit or popbayes.simulate returned, or that popbayes.load "
+            f"read, not {type(dt).__name__}."
+        )
     if "model" not in dt.attrs or dims.EVENTS not in dt.children:
         raise ValueError(
             "This DataTree does not hold a popbayes model with its data: "
             "it was not made by popbayes.fit or popbayes.simulate, or parts of it were dropped."
         )
     return Study(PopModel.from_json(dt.attrs["model"]), EventTable.from_dataset(dt[dims.EVENTS].to_dataset()))
+
+
+def posterior(dt: xr.DataTree) -> xr.Dataset:
+    """Draws of a fit.
+
+    Raises
+    ------
+    ValueError
+        Where the tree is not a fit.
+    """
+    if dims.POSTERIOR not in dt.children:
+        raise ValueError(
+            f"This DataTree has no posterior draws (its groups: {', '.join(dt.children) or 'none'}). "
+            "Give the tree that popbayes.fit returned, or that popbayes.load read."
+        )
+    return dt[dims.POSTERIOR].to_dataset()
 
 
 def study_groups(study: Study) -> dict[str, xr.Dataset]:

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from popbayes.diagnostics.shrinkage import EPSILON, shrinkage
-from popbayes.diagnostics.tree import posterior
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA, SUBJECT
+from popbayes.infer.tree import posterior
 from popbayes.plots.style import BLUE, GREY, INK, LIGHT, ORANGE, expect, picture, styled
 
 MOST_LABELLED = 40

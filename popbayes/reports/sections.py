@@ -17,10 +17,9 @@ from popbayes.diagnostics.loo import loo
 from popbayes.diagnostics.result import Table, notes_html
 from popbayes.diagnostics.shrinkage import shrinkage
 from popbayes.diagnostics.summary import summary
-from popbayes.diagnostics.tree import posterior
 from popbayes.diagnostics.vpc import vpc
 from popbayes.dims import ETA
-from popbayes.infer.tree import Study, study_of
+from popbayes.infer.tree import Study, posterior, study_of
 from popbayes.plots.plot_gof import plot_gof
 from popbayes.plots.plot_individual import n_pages, plot_individual
 from popbayes.plots.plot_shrinkage import plot_shrinkage

@@ -5,6 +5,8 @@ import xarray as xr
 
 from popbayes.diagnostics.compare import compare
 from popbayes.diagnostics.loo import loo
+from popbayes.diagnostics.summary import summary
+from popbayes.diagnostics.vpc import vpc
 from popbayes.diagnostics.waic import pointwise_waic, waic
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.tree import study_of
@@ -192,3 +194,22 @@ def test_compare_needs_two_fits_and_a_known_method_and_unit(posed):
         compare({"a": posed, "b": posed}, method="vote")
     with pytest.raises(NotImplementedError, match="later version"):
         compare({"a": posed, "b": posed}, unit="subject")
+
+
+def test_compare_says_that_it_takes_names(posed):
+    for wrong in ([posed, posed], posed):
+        with pytest.raises(TypeError, match="mapping of name -> fit"):
+            compare(wrong)
+
+
+@pytest.mark.parametrize("ask", [loo, waic])
+def test_a_tree_without_posterior_is_refused(simulated, ask):
+    with pytest.raises(ValueError, match="has no posterior draws"):
+        ask(simulated)
+
+
+@pytest.mark.parametrize("ask", [loo, waic, summary, vpc])
+def test_what_is_no_tree_is_refused(model, ask):
+    for wrong, kind in ((None, "NoneType"), (model, "PopModel")):
+        with pytest.raises(TypeError, match=f"needs the DataTree that popbayes.fit .*, not {kind}"):
+            ask(wrong)
