@@ -4,6 +4,7 @@ Population values come first, then random effects, then individual parameters an
 residual error. Population values, subjects and residuals have random streams of their own.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -15,6 +16,7 @@ from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import Regimen, as_events
 from popbayes.engine.solve import evaluate
+from popbayes.infer.finite import broken, complaint
 from popbayes.infer.pointwise import chunks, sigmas
 from popbayes.infer.population import Values, given_values, posterior_values, prior_values, random_effects
 from popbayes.infer.settings import checked_seed
@@ -91,6 +93,11 @@ def simulate(
     ------
     ValueError
         If model, design and posterior do not fit together.
+
+    Warns
+    -----
+    UserWarning
+        Where individual parameters or simulated values are not finite: which, and in what share of draws.
     """
     events = as_events(data)
     seed = checked_seed(seed)
@@ -219,6 +226,7 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(np.array_equal(one, other, equal_nan=numbers))
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _simulated(
     study: Study, source: Source, subjects: np.random.Generator, residuals: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -226,6 +234,7 @@ def _simulated(
     model, design = study.model, study.design
     n_draw = len(source.chain) * len(source.draw)
     out = {name: np.empty((n_draw, design.n_obs)) for name in SIMULATED}
+    found = {name: np.zeros(n_draw, dtype=bool) for name in model.parameters}
     for rows in chunks(n_draw, design.n_obs):
         values = {name: value[rows] for name, value in source.values.items()}
         if source.etas is None:
@@ -235,9 +244,14 @@ def _simulated(
             etas = source.etas[rows]
         typical = model.individual_parameters(values, None, design, np)
         own = typical if etas is None else model.individual_parameters(values, etas, design, np)
+        for name, theta in own.items():
+            found[name][rows] = broken(theta)
         out[dims.PRED][rows] = evaluate(model.structural, design, typical)
         out[dims.IPRED][rows] = evaluate(model.structural, design, own)
         out[dims.DV][rows] = model.residual.sample(residuals, out[dims.IPRED][rows], sigmas(study, values))
+    found |= {name: broken(values) for name, values in out.items()}
+    if text := complaint(model, design, source.values, found):
+        warnings.warn(text, stacklevel=4)  # past errstate and simulate
     return out
 
 

@@ -269,6 +269,29 @@ def test_given_values_that_cannot_be_are_refused(change, match):
         simulate(model, at_the_dose(), {**values, **change}, seed=1)
 
 
+def linear_clearance(coefficient):
+    effect = covariate.Linear("CRCL", ref=100, coefficient=coefficient)
+    parameters = {"CL": Parameter(2.0, covariates=[effect]), "V": Parameter(10.0)}
+    return bolus(parameters=parameters)
+
+
+def test_a_linear_factor_that_is_not_positive_is_named_in_one_warning():
+    model = linear_clearance(prior.Normal(0.0, 0.02))
+    design = Regimen(times=[1, 4], covariates={"CRCL": 50.0}).dose(DOSE)
+    with pytest.warns(UserWarning, match=r"not finite.*CL in .* %.*Linear\('CRCL'\) on CL went to 0") as seen:
+        drawn = simulate(model, design, seed=1, n=200)
+    lost = drawn["prior"]["beta_CL_CRCL"].to_numpy() >= 1 / 50
+    assert len(seen) == 1
+    assert f"CL in {100 * lost.mean():.2g} %" in str(seen[0].message)
+    assert np.array_equal(np.isnan(drawn["prior_predictive"]["dv"]).all("obs"), lost)
+    assert seen[0].filename == __file__
+
+
+def test_values_that_are_not_finite_for_another_reason_are_told_too():
+    with pytest.warns(UserWarning, match="not finite.*V in .* % of the draws. Look at the priors"):
+        simulate(bolus(omega=1e4), at_the_dose(), seed=1, n=20)
+
+
 def test_missing_values_are_named(correlated, theophylline):
     with pytest.raises(ValueError, match="missing: ka_pop, beta_CL_WT, V_pop, omega, corr, sigma_prop"):
         simulate(correlated, theophylline, {"CL_pop": 2.0}, seed=1)
