@@ -109,7 +109,22 @@ def _constant_data(study: Study) -> xr.Dataset:
         varies = name in events.time_varying
         shown = values[record] if varies else events.covariate_by_subject(name)
         variables[name] = (dims.OBS if varies else dims.SUBJECT, shown, _units(events, name))
-    return xr.Dataset(variables, coords={**_observations(events), dims.SUBJECT: events.subjects})
+    coords = {**_observations(events), dims.SUBJECT: events.subjects}
+    if not study.design.one_segment_per_subject:
+        segments = _segments(study)
+        coords[dims.SEGMENT] = np.arange(study.design.n_segment)
+        variables |= {name: (dims.SEGMENT, *one) for name, one in segments.items()}
+    return xr.Dataset(variables, coords=coords)
+
+
+def _segments(study: Study) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
+    """Whose each segment is and when its first record is, with units."""
+    events, design = study.events, study.design
+    first = np.unique(design.record_segment, return_index=True)[1]
+    return {
+        "segment_subject": (events.subjects[design.segment_subject], {}),
+        "segment_time": (events.time[first], _units(events, "time")),
+    }
 
 
 def root_attrs(study: Study, seed: int, **more: Any) -> dict[str, Any]:

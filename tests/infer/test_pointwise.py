@@ -118,6 +118,10 @@ def test_time_varying_covariates_give_every_segment_its_parameters():
     data = as_data(simulate(model, read_events(frame, covariates=["CRCL"]), seed=1, n=1))
     tree = posed(model, data, n=2)
     assert tree["posterior"]["CL"].dims == ("chain", "draw", "segment")
+    told = tree["constant_data"].to_dataset()
+    assert told["segment_subject"].dims == told["segment_time"].dims == ("segment",)
+    assert told["segment_subject"].to_numpy().tolist() == np.repeat(data.subjects, 2).tolist()
+    assert told["segment_time"].to_numpy().tolist() == [0, 12, 0, 12]
     less = tree.copy()
     less["posterior"] = less["posterior"].to_dataset().drop_vars(["CL", "V"])
     np.testing.assert_allclose(ipred(less), ipred(tree), **EXACT)
