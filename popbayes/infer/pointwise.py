@@ -120,8 +120,26 @@ def population_predictions(study: Study, draws: Draws) -> np.ndarray:
 
 def log_density(study: Study, draws: Draws) -> np.ndarray:
     """Log density of the observations given the subjects' own parameters, (n_draw, n_obs)."""
-    prediction = individual_predictions(study, draws)
-    return study.model.residual.logp(study.events.obs_dv, prediction, sigmas(study, draws))
+    return observation_logp(study, individual_predictions(study, draws), sigmas(study, draws))
+
+
+def observation_logp(study: Study, prediction: np.ndarray, sigma: Draws) -> np.ndarray:
+    """Log density of each observation given its prediction: the one place that says how it is observed.
+
+    Parameters
+    ----------
+    study : Study
+        The model and its data.
+    prediction : (..., n_obs)
+        Individual predictions, in the units of the observations.
+    sigma : mapping
+        Residual parameters as `sigmas` gives them: scalars, (..., 1) or (..., n_obs).
+
+    Returns
+    -------
+    (..., n_obs), -inf where the model cannot have made the observation.
+    """
+    return study.model.residual.logp(study.events.obs_dv, prediction, sigma)
 
 
 def individual_theta(study: Study, draws: Draws) -> dict[str, np.ndarray]:
