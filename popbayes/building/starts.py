@@ -25,7 +25,7 @@ PAIR = "corr_pair"
 
 def design_for(model: PopModel, data: EventTable) -> Design:
     """The data laid out for the engine, with the covariates that the model uses."""
-    return Design.of(data, model.covariate_columns)
+    return model.design(data)
 
 
 def initial_values(model: PopModel, data: EventTable) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.engine.solve import evaluate
 from popbayes.infer.pointwise import flat_draws, individual_theta
@@ -42,13 +41,12 @@ def curves(
     study = study_of(dt)
     labels = study.events.subjects if subjects is None else list(subjects)
     part = study.events.subset(labels)
-    dense = densified(part)
-    columns = study.model.covariate_columns
+    dense = densified(part, study.model.covariate_rule)
     mine = np.isin(study.events.subjects, part.subjects)[study.design.segment_subject]
     draws = {name: thinned(values) for name, values in flat_draws(posterior(dt)).items()}
     own = individual_theta(study, draws)
     typical = study.model.individual_parameters(draws, None, study.design, np)
-    design = Design.of(dense, columns)
+    design = study.model.design(dense)
     ipred, pred = (
         evaluate(study.model.structural, design, {k: _of(v, mine) for k, v in theta.items()})
         for theta in (own, typical)
@@ -74,12 +72,13 @@ def _of(values: np.ndarray, segments: np.ndarray) -> np.ndarray:
     return values if np.shape(values)[-1:] in ((), (1,)) else values[..., segments]
 
 
-def densified(events: EventTable) -> EventTable:
+def densified(events: EventTable, covariate_rule: str = "nocb") -> EventTable:
     """Return a table with samples all along each subject's time, and none at the original ones.
 
     The new samples in a gap between two records come after the first of them and before the second, at both
-    their times too, so that a jump at a dose is seen from both sides; covariates are those of the record that
-    ends the gap. The original records stay, so that the parameter segments are the same.
+    their times too, so that a jump at a dose is seen from both sides; covariates and occasions are those
+    of the record that ends the gap ("nocb") or begins it ("locf"). The original records stay, so that the
+    parameter segments are the same.
     """
     source, new_time = [], []
     for k in range(events.n_record):
@@ -88,6 +87,7 @@ def densified(events: EventTable) -> EventTable:
         new_time += [*gap, np.nan]
     index, time = np.array(source), np.array(new_time)
     added = np.isfinite(time)
+    held = index - added if covariate_rule == "locf" else index
     columns = {
         "record_subject": events.record_subject[index],
         "row": events.row[index],
@@ -97,10 +97,10 @@ def densified(events: EventTable) -> EventTable:
         "mdv": np.where(added, 0, 1),
         "dvid": np.where(added, 1, events.dvid[index]),
         "cmt": np.where(added, "", events.cmt[index]),
-        "occ": None if events.occ is None else events.occ[index],
+        "occ": None if events.occ is None else events.occ[held],
         "limit": np.full(len(index), np.nan),
         "lloq": np.full(len(index), np.nan),
-        "covariates": {name: values[index] for name, values in events.covariates.items()},
+        "covariates": {name: values[held] for name, values in events.covariates.items()},
     }
     for name in ("amt", "rate", "ii", "addl", "ss", "cens"):
         columns[name] = np.where(

@@ -32,7 +32,7 @@ class Study:
     @cached_property
     def design(self) -> Design:
         """The events as arrays for the engine."""
-        return Design.of(self.events, self.model.covariate_columns)
+        return self.model.design(self.events)
 
 
 def study_of(dt: xr.DataTree) -> Study:
@@ -120,7 +120,7 @@ def _constant_data(study: Study) -> xr.Dataset:
 def _segments(study: Study) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
     """Whose each segment is and when its first record is, with units."""
     events, design = study.events, study.design
-    first = np.unique(design.record_segment, return_index=True)[1]
+    first = design.segment_record
     return {
         "segment_subject": (events.subjects[design.segment_subject], {}),
         "segment_time": (events.time[first], _units(events, "time")),

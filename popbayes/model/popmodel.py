@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from popbayes import dims
-from popbayes.data.design import Design
+from popbayes.data.design import COVARIATE_RULES, Design
 from popbayes.data.events import EventTable
 from popbayes.engine.declaration import Symbols
 from popbayes.model import printing
@@ -45,6 +45,9 @@ class PopModel:
         How observations scatter around predictions.
     name : str
         For titles and tables.
+    covariate_rule : "nocb" or "locf"
+        Whose covariates and occasion hold between two records: the later one's (next observation carried
+        backward, as NONMEM does), or the earlier one's (last observation carried forward).
 
     Raises
     ------
@@ -57,8 +60,13 @@ class PopModel:
     variability: Any = None
     residual: Any = None
     name: str = ""
+    covariate_rule: str = "nocb"
 
     def __post_init__(self) -> None:
+        if self.covariate_rule not in COVARIATE_RULES:
+            raise ValueError(
+                f"covariate_rule must be one of {listed(COVARIATE_RULES)}, not {self.covariate_rule!r}."
+            )
         self._check_parts()
         object.__setattr__(self, "parameters", dict(self.parameters))
         object.__setattr__(self, "variability", _blocks(self.variability))
@@ -159,6 +167,10 @@ class PopModel:
         """Columns of the event table that the model uses."""
         columns = (one.column for parameter in self.parameters.values() for one in parameter.covariates)
         return tuple(dict.fromkeys(columns))
+
+    def design(self, data: EventTable) -> Design:
+        """The data laid out for the engine, with the segments that this model needs."""
+        return Design.of(data, self.covariate_columns, self.covariate_rule)
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
@@ -295,6 +307,7 @@ class PopModel:
             "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
             "variability": [block.to_dict() for block in self.variability],
             "residual": self.residual.to_dict(),
+            "covariate_rule": self.covariate_rule,
         }
 
     def to_json(self, indent: int | None = None) -> str:
@@ -322,6 +335,7 @@ class PopModel:
             variability=[variability_from_dict(one) for one in values["variability"]],
             residual=residual_from_dict(values["residual"]),
             name=values["name"],
+            covariate_rule=values.get("covariate_rule", "nocb"),
         )
 
     def equations(self) -> list[str]:
