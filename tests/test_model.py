@@ -236,7 +236,7 @@ def test_text_reads_as_the_equations_of_a_paper():
         "CL_i = CL_pop · (WT_i / 70)^0.75 · exp(β_CL,RACE[RACE_i; 0 for w]) · exp(η_CL,i)",
         "V_i = V_pop · (WT_i / median(WT))^β_V,WT · exp(η_V,i)",
         "η_ka,i ~ Normal(0, ω_ka²)   [centred]",
-        "(η_CL,i, η_V,i) ~ Normal(0, D R D), D = diag(ω_CL, ω_V)   [non-centred]",
+        "(η_CL,i, η_V,i) ~ Normal(0, D R D), D = diag(ω_CL, ω_V)",
         "dv_ij ~ Normal(conc_ij, σ_add² + (σ_prop conc_ij)²)",
         "ka_pop ~ LogNormal(median 1.5, sd 1) 1/h   (90 %: 0.29 to 7.77)",
         "β_CL,WT = 0.75 FIX",

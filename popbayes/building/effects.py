@@ -10,6 +10,7 @@ from pymc.distributions.shape_utils import rv_size_is_none
 from pytensor.tensor.variable import TensorVariable
 
 from popbayes import dims
+from popbayes.building.between import Information, Triangle, informed_effects, inverse_triangle
 from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments, omega_together
 from popbayes.data.design import Design
 from popbayes.model import PopModel
@@ -34,10 +35,6 @@ def _omega(model: PopModel) -> TensorVariable:
     each = [variable(f"{dims.OMEGA}_{name}", prior) for name, prior in model.omega_priors.items()]
     stacked = pt.stack([pt.as_tensor(one, dtype="float64") for one in each])
     return pm.Deterministic(dims.OMEGA, stacked, dims=dims.ETA_OF)
-
-
-Triangle = list[list[Any]]
-"""A lower triangular matrix as scalars, zeros left out."""
 
 
 def _cholesky(model: PopModel) -> Triangle | None:
@@ -80,16 +77,6 @@ def _cholesky(model: PopModel) -> Triangle | None:
     return factor
 
 
-def _inverse(factor: Triangle) -> Triangle:
-    """Inverse of a lower triangular matrix."""
-    out: Triangle = []
-    for i, row in enumerate(factor):
-        diagonal = 1.0 / row[i]
-        new = [-diagonal * sum(row[k] * out[k][j] for k in range(j, i)) for j in range(i)]
-        out.append([*new, diagonal])
-    return out
-
-
 def _matrix(triangle: Triangle) -> TensorVariable:
     """A triangle of scalars as a square matrix."""
     number = len(triangle)
@@ -112,7 +99,10 @@ def _dot(row: Sequence[Any], columns: Sequence[Any]) -> Any:
 
 
 def random_effects(
-    model: PopModel, design: Design, places: Mapping[str, TensorVariable]
+    model: PopModel,
+    design: Design,
+    places: Mapping[str, TensorVariable],
+    information: Information | None = None,
 ) -> dict[str, TensorVariable]:
     """Random effect of every parameter that has one, (subject,) each; registers `omega`, `corr` and `eta`.
 
@@ -124,10 +114,10 @@ def random_effects(
     omega, factor = _omega(model), _cholesky(model)
     if factor is not None:
         pm.Deterministic(dims.CORR, _square(factor), dims=(dims.ETA_OF, dims.ETA_OF2))
-    centred, raw = centring(model)
-    mixed = bool(centred and raw)
+    ways = centring(model, information)
+    mixed = sum(map(bool, ways)) > 1
     effects: dict[str, TensorVariable] = {}
-    for names, make in ((raw, _non_centred), (centred, _centred)):
+    for names, make in zip(ways, (_centred, _non_centred, _between(information)), strict=True):
         if names:
             index = [model.eta_names.index(name) for name in names]
             sds = omega[np.array(index)] if mixed else omega
@@ -155,8 +145,7 @@ def _centred(
 ) -> list[TensorVariable]:
     """Individual parameters as variables around their locations: the distances from these."""
     over = (dims.SUBJECT, f"{PHI}_of" if mixed else dims.ETA_OF)
-    first = first_segments(design)
-    centres = [place if place.ndim == 0 else place[first] for place in map(pt.as_tensor, places)]
+    centres = _centres(design, places)
     if any(one.ndim for one in centres):
         centre = pt.stack([one + np.zeros(design.n_subject) for one in centres], axis=1)
     else:
@@ -168,6 +157,24 @@ def _centred(
     return [phi[:, k] - one for k, one in enumerate(centres)]
 
 
+def _between(information: Information | None) -> Any:
+    """Standardised by the information on each subject; its place among the ways to sample an effect."""
+
+    def make(
+        omega: TensorVariable, factor: Triangle | None, mixed: bool, design: Design, places: Sequence[Any]
+    ) -> list[TensorVariable]:
+        assert information is not None  # `centring` puts no parameter here without it
+        return informed_effects(information, omega, factor, _centres(design, places))
+
+    return make
+
+
+def _centres(design: Design, places: Sequence[Any]) -> list[TensorVariable]:
+    """Locations of each subject in its first segment, (subject,); scalars where they are the same for all."""
+    first = first_segments(design)
+    return [place if place.ndim == 0 else place[first] for place in map(pt.as_tensor, places)]
+
+
 def _correlated_normal(
     centre: TensorVariable, omega: TensorVariable, factor: Triangle, over: tuple[str, str]
 ) -> TensorVariable:
@@ -177,7 +184,7 @@ def _correlated_normal(
     :math:`D L` comes with the factor, as the numbers of its lower triangle.
     """
     scale = omega[:, None] * _matrix(factor)
-    whitening = [entry / omega[j] for row in _inverse(factor) for j, entry in enumerate(row)]
+    whitening = [entry / omega[j] for row in inverse_triangle(factor) for j, entry in enumerate(row)]
     return pm.CustomDist(
         PHI,
         centre,

@@ -7,6 +7,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from popbayes import dims
+from popbayes.building.between import ETA_WHITE, Information
 from popbayes.building.effects import random_effects, variable
 from popbayes.building.observations import check_observations
 from popbayes.building.starts import ETA_RAW, PAIR, PHI, centring, design_for, population_priors
@@ -17,19 +18,22 @@ from popbayes.engine.op import predict
 from popbayes.model import PopModel
 
 
-def build(model: PopModel, data: EventTable) -> pm.Model:
+def build(model: PopModel, data: EventTable, information: Information | None = None) -> pm.Model:
     """Write a population model on its data as a PyMC model.
 
     Names and dimensions are those of the DataTree: `{P}_pop`, `beta_{P}_{COV}`, `omega` (eta_of), `corr`
     (eta_of, eta_of_), `eta` (subject, eta_of), `{P}` (subject, or segment with time-varying covariates),
-    `sigma_*`, and the likelihood `dv` (obs). What is sampled beside them: `eta_raw` (non-centred) or
-    `phi` (centred) in place of `eta`, and `corr_partial` in place of `corr`.
+    `sigma_*`, and the likelihood `dv` (obs). What is sampled beside them: `eta_raw` (non-centred), `phi`
+    (centred) or `eta_white` (between) in place of `eta`, and `corr_partial` in place of `corr`.
 
     Parameters
     ----------
     model : PopModel
     data : EventTable
         With observations; covariate references that the model leaves open are taken from it.
+    information : Information, optional
+        What the data say of each subject, as `popbayes.fit` finds it: random effects whose `centred` is left
+        open are then sampled in coordinates that fit each subject. Without it they are non-centred.
 
     Returns
     -------
@@ -47,10 +51,10 @@ def build(model: PopModel, data: EventTable) -> pm.Model:
     model.check(data)
     check_observations(model, data)
     design = design_for(model, data)
-    with pm.Model(coords=_coords(model, data, design)) as graph:
+    with pm.Model(coords=_coords(model, data, design, information)) as graph:
         values = _population(model)
         places = model.locations(values, design, pt)
-        effects = random_effects(model, design, places)
+        effects = random_effects(model, design, places, _usable(model, information))
         theta = model.parameters_at(places, effects, design, pt)
         over = dims.SUBJECT if design.one_segment_per_subject else dims.SEGMENT
         theta = {
@@ -63,7 +67,15 @@ def build(model: PopModel, data: EventTable) -> pm.Model:
     return graph
 
 
-def _coords(model: PopModel, data: EventTable, design: Design) -> dict[str, Any]:
+def _usable(model: PopModel, information: Information | None) -> Information | None:
+    """The information on the random effects that are sampled between centred and non-centred."""
+    between = centring(model, information)[2]
+    return information.only(between) if information is not None and between else None
+
+
+def _coords(
+    model: PopModel, data: EventTable, design: Design, information: Information | None
+) -> dict[str, Any]:
     """Labels of all dimensions."""
     coords: dict[str, Any] = {
         dims.SUBJECT: data.subjects.tolist(),
@@ -85,9 +97,9 @@ def _coords(model: PopModel, data: EventTable, design: Design) -> dict[str, Any]
         for one in parameter.covariates:
             if one.levels:
                 coords[dims.level_dim(one.column)] = list(one.levels)
-    centred, raw = centring(model)
-    if centred and raw:
-        coords[f"{PHI}_of"], coords[f"{ETA_RAW}_of"] = list(centred), list(raw)
+    ways = dict(zip((PHI, ETA_RAW, ETA_WHITE), centring(model, information), strict=True))
+    if sum(map(bool, ways.values())) > 1 or ways[ETA_WHITE]:
+        coords |= {f"{name}_of": list(parameters) for name, parameters in ways.items() if parameters}
     return coords
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from popbayes import dims
+from popbayes.building.between import ETA_WHITE, Information
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
@@ -28,10 +29,13 @@ def design_for(model: PopModel, data: EventTable) -> Design:
     return model.design(data)
 
 
-def initial_values(model: PopModel, data: EventTable) -> dict[str, Any]:
-    """Prior medians of all free variables of `build(model, data)`, on their natural scales.
+def initial_values(
+    model: PopModel, data: EventTable, information: Information | None = None
+) -> dict[str, Any]:
+    """Prior medians of all free variables of `build(model, data, information)`, on their natural scales.
 
-    Random effects are zero and correlations none. An improper prior has no median: there, PyMC's
+    Random effects are zero (at their likely values where there is information on them) and correlations
+    none. An improper prior has no median: there, PyMC's
     own start (0 for `Flat`, 1 for `HalfFlat`).
 
     Returns
@@ -53,7 +57,9 @@ def initial_values(model: PopModel, data: EventTable) -> dict[str, Any]:
     pairs = sum(len(block) * (len(block) - 1) // 2 for block, _ in model.correlated_blocks)
     if pairs:
         found[PARTIAL] = np.full(pairs, 0.5)
-    centred, raw = centring(model)
+    centred, raw, between = centring(model, information)
+    if between:
+        found[ETA_WHITE] = np.zeros((design.n_subject, len(between)))
     if raw:
         found[ETA_RAW] = np.zeros((design.n_subject, len(raw)))
     if centred:
@@ -87,10 +93,16 @@ def omega_together(priors: Mapping[str, AbstractPrior]) -> tuple[str, dict[str, 
     return families[0], plain
 
 
-def centring(model: PopModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Parameters sampled centred, and those sampled non-centred."""
-    centred = model.centred_names
-    return centred, tuple(name for name in model.eta_names if name not in centred)
+def centring(
+    model: PopModel, information: Information | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Parameters sampled centred, those sampled non-centred, and those between, subject by subject."""
+    centred, forced = model.centred_names, set(model.forced_centring)
+    left = tuple(name for name in model.eta_names if name not in centred)
+    if information is None:
+        return centred, left, ()
+    between = tuple(name for name in left if name not in forced and name in information.names)
+    return centred, tuple(name for name in left if name not in between), between
 
 
 def first_segments(design: Design) -> np.ndarray:

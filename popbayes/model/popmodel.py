@@ -154,6 +154,12 @@ class PopModel:
         return tuple(name for name in self.eta_names if name in names)
 
     @property
+    def forced_centring(self) -> tuple[str, ...]:
+        """Parameters of which the model says how they are sampled; of the others `popbayes.fit` decides."""
+        names = {name for block in self.variability if block.centred is not None for name in block.names}
+        return tuple(name for name in self.eta_names if name in names)
+
+    @property
     def correlated_blocks(self) -> tuple[tuple[tuple[str, ...], float], ...]:
         """Groups of correlated parameters, each in model order, with its LKJ shape."""
         return tuple(

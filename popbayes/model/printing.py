@@ -73,15 +73,15 @@ def _effects_text(model: "PopModel") -> list[str]:
     lines = []
     for block in model.variability:
         names = [name for name in model.eta_names if name in block.names]
-        way = "centred" if block.centred else "non-centred"
+        way = {True: "   [centred]", False: "   [non-centred]", None: ""}[block.centred]
         if block.correlated:
             effects, sds = (
                 ", ".join(f"η_{name},i" for name in names),
                 ", ".join(f"ω_{name}" for name in names),
             )
-            lines.append(f"({effects}) ~ Normal(0, D R D), D = diag({sds})   [{way}]")
+            lines.append(f"({effects}) ~ Normal(0, D R D), D = diag({sds}){way}")
         else:
-            lines += [f"η_{name},i ~ Normal(0, ω_{name}²)   [{way}]" for name in names]
+            lines += [f"η_{name},i ~ Normal(0, ω_{name}²){way}" for name in names]
     return lines
 
 

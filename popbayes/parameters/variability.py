@@ -22,16 +22,17 @@ class AbstractVariability:
         The parameters.
     sd : prior, number, or mapping of name to either
         Of each effect's standard deviation :math:`\omega`; a number is known and not estimated.
-    centred : bool
-        Sample the individual parameter itself (:math:`\phi_i = \mu_i + \eta_i`) rather than the
+    centred : bool, optional
+        True: sample the individual parameter itself (:math:`\phi_i = \mu_i + \eta_i`); False: the
         standardised effect. The posterior is the same; centred moves better with informative
-        data on each subject, non-centred with sparse data.
+        data on each subject, non-centred with sparse data. Left out, `popbayes.fit` decides for each
+        subject from its data.
     """
 
     least: ClassVar[int] = 1
     names: Sequence[str]
     sd: Any = None
-    centred: bool = False
+    centred: bool | None = None
 
     def __post_init__(self) -> None:
         names = (self.names,) if isinstance(self.names, str) else tuple(self.names)
@@ -42,8 +43,10 @@ class AbstractVariability:
             )
         if len(set(names)) < len(names):
             raise ValueError(f"variability.{self.kind} names a parameter more than once: {listed(names)}.")
-        if not isinstance(self.centred, bool):
-            raise TypeError(f"centred must be True or False, not {self.centred!r}.")
+        if self.centred is not None and not isinstance(self.centred, bool):
+            raise TypeError(
+                f"centred must be True, False or None (popbayes.fit decides), not {self.centred!r}."
+            )
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "sd", self._priors(names))
         self.check()
