@@ -72,6 +72,8 @@ class LinearKernels:
     evaluate: Kernel
     layout: Layout
     parameters: tuple[str, ...]
+    bound: Mapping[str, Any]
+    """What further templates of the same model are specialised with."""
 
     @property
     def key(self) -> str:
@@ -216,4 +218,5 @@ def linear_kernels(
     return LinearKernels(
         forward, specialise(kernels.pull, **bound),
         specialise(kernels.evaluate, entry=True, **(bound | {"forward": forward})), layout, names,
+        bound,
     )  # fmt: skip
