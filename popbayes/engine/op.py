@@ -4,12 +4,13 @@ Both Ops are thin: they copy the parameters into one matrix and call the kernels
 numba linker (nutpie) compiles the call into the log density; PyMC's own sampler uses `perform`; JAX
 samplers reach the same machine code through a callback (`jax_callback.py`).
 
-The schedule enters as shared variables, not as constants: a second data set meets the compiled code of
-the first.
+The schedule enters as constants of the graph, which halves what nutpie compiles at every start; a large
+one as shared variables, so that nothing copies it into machine code.
 """
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -32,6 +33,7 @@ from popbayes.engine.specialise import Kernel, compile_source
 SCHEDULE = "n_obs, ptr, ri, rt, si, sf, sptr"
 N_SCHEDULE = 7
 KEPT = "coefs, kept, streams, log"
+MOST_CONSTANT_BYTES = 2**20
 
 
 def _theta_lines(names: Sequence[str]) -> list[str]:
@@ -204,8 +206,28 @@ def _funcify_pull(op: PullPredict, node: Apply, **kwargs: Any) -> tuple[Any, str
     return kernel.function, kernel.key if kernel.cached else None
 
 
-def route(structural: LinearDeclaration, design: Design) -> tuple[tuple[str, ...], Schedule]:
-    """Channels that the doses of `design` use, and its events laid out for them."""
+Output = str | Mapping[int, str] | None
+"""What is observed: one output, an output for each DVID, or (None) the model's first."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a model meets a data set: what is observed, the ways in that are used, the events."""
+
+    outputs: tuple[str, ...]
+    channels: tuple[str, ...]
+    schedule: Schedule
+
+
+def route(structural: LinearDeclaration, design: Design, output: Output = None) -> Route:
+    """Lay the events of `design` out for `structural`.
+
+    Raises
+    ------
+    ValueError
+        The model has no such output, or a DVID of the observations is given none.
+    """
+    outputs, number = _outputs(structural, design, output)
     labels = [str(c) for c in np.unique(design.cmt[design.is_dose])]
     channels = used_channels(structural, labels)
     ways = {
@@ -215,14 +237,40 @@ def route(structural: LinearDeclaration, design: Design) -> tuple[tuple[str, ...
         ]
         for label in labels
     }
-    return channels, Schedule.of(design, ways)
+    return Route(outputs, channels, Schedule.of(design, ways, number))
+
+
+def _outputs(
+    structural: LinearDeclaration, design: Design, output: Output
+) -> tuple[tuple[str, ...], dict[int, int] | None]:
+    """Outputs that are observed, and DVID -> which of them."""
+    outputs: tuple[str, ...]
+    if output is None or isinstance(output, str):
+        outputs, number = (output or structural.outputs[0],), None
+    else:
+        outputs = tuple(dict.fromkeys(output.values()))
+        seen = {int(d) for d in np.unique(design.dvid[design.record_obs >= 0])}
+        missing = sorted(seen.difference(output))
+        if missing:
+            raise ValueError(
+                f"There are observations with DVID {', '.join(map(str, missing))}, "
+                "to which no output is given."
+            )
+        number = {dvid: outputs.index(name) for dvid, name in output.items()}
+    unknown = [name for name in outputs if name not in structural.outputs]
+    if unknown:
+        raise ValueError(
+            f"{type(structural).__name__} has no output {unknown[0]!r}; "
+            f"it has {', '.join(structural.outputs)}."
+        )
+    return outputs, number
 
 
 def predict(
     structural: LinearDeclaration,
     design: Design,
     theta: Mapping[str, Variable],
-    output: str | None = None,
+    output: Output = None,
 ) -> Variable:
     """Prediction of every observation, as a differentiable PyTensor vector.
 
@@ -235,17 +283,21 @@ def predict(
     theta
         Parameter -> vector (n_segment,).
     output
-        What is observed; None: the model's first output.
+        What is observed: the name of an output, or a mapping DVID -> output; None: the model's first
+        output.
 
     Returns
     -------
     (n_obs,) vector
     """
-    channels, schedule = route(structural, design)
-    op = Predict(structural, (output or structural.outputs[0],), channels, schedule.features)
-    shared = [
-        pytensor.shared(np.asarray(a), name=f"schedule_{name.strip()}")
-        for name, a in zip(SCHEDULE.split(","), (np.int64(schedule.n_obs), *schedule.arrays), strict=True)
-    ]
+    way = route(structural, design, output)
+    op = Predict(structural, way.outputs, way.channels, way.schedule.features)
     vectors = [theta[name] for name in structural.parameters]
-    return op(*vectors, *shared, return_list=True)[0]
+    return op(*vectors, *_as_inputs(way.schedule), return_list=True)[0]
+
+
+def _as_inputs(schedule: Schedule) -> list[Variable]:
+    """The schedule as constants of the graph, or as shared variables where it is large."""
+    arrays = [np.asarray(a) for a in (np.int64(schedule.n_obs), *schedule.arrays)]
+    hold = pt.constant if sum(a.nbytes for a in arrays) < MOST_CONSTANT_BYTES else pytensor.shared
+    return [hold(a, name=f"schedule_{n.strip()}") for n, a in zip(SCHEDULE.split(","), arrays, strict=True)]

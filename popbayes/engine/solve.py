@@ -14,14 +14,14 @@ from popbayes.data.design import Design
 from popbayes.data.regimen import as_events
 from popbayes.engine.declaration import LinearDeclaration
 from popbayes.engine.linear import linear_kernels
-from popbayes.engine.op import route
+from popbayes.engine.op import Output, route
 
 
 def evaluate(
     structural: LinearDeclaration,
     design: Design,
     theta: Mapping[str, np.ndarray],
-    output: str | None = None,
+    output: Output = None,
     threads: int | None = None,
 ) -> np.ndarray:
     """Predictions for a batch of parameter sets.
@@ -35,7 +35,8 @@ def evaluate(
     theta
         Parameter -> (..., n_segment) or anything that broadcasts to it.
     output
-        What is observed; None: the model's first output.
+        What is observed: the name of an output, or a mapping DVID -> output; None: the model's first
+        output.
     threads
         Number of threads over the batch; None: one for each processor.
 
@@ -43,8 +44,9 @@ def evaluate(
     -------
     (..., n_obs)
     """
-    channels, schedule = route(structural, design)
-    kernels = linear_kernels(structural, (output or structural.outputs[0],), channels, schedule.features)
+    way = route(structural, design, output)
+    schedule = way.schedule
+    kernels = linear_kernels(structural, way.outputs, way.channels, schedule.features)
     vectors = [np.asarray(theta[name], dtype=float) for name in structural.parameters]
     shape = np.broadcast_shapes(*(v.shape for v in vectors), (design.n_segment,))
     thetas = np.stack([np.broadcast_to(v, shape) for v in vectors], axis=-1)

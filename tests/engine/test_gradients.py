@@ -18,9 +18,9 @@ STEP = 1e-3
 
 
 def operation(model, design):
-    channels, schedule = route(model, design)
-    op = Predict(model, (model.outputs[0],), channels, schedule.features)
-    return op, (np.array(schedule.n_obs), *schedule.arrays)
+    way = route(model, design)
+    op = Predict(model, way.outputs, way.channels, way.schedule.features)
+    return op, (np.array(way.schedule.n_obs), *way.schedule.arrays)
 
 
 def richardson(f, x, scale=None):
