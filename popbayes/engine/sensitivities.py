@@ -12,7 +12,7 @@ from popbayes.data.design import Design
 from popbayes.engine import jacobian
 from popbayes.engine.declaration import LinearDeclaration
 from popbayes.engine.linear import LinearKernels, linear_kernels
-from popbayes.engine.op import route
+from popbayes.engine.op import Output, route
 from popbayes.engine.schedule import Features, Schedule
 from popbayes.engine.specialise import Kernel, specialise
 
@@ -42,20 +42,20 @@ class Solver:
 
     structural: LinearDeclaration
     design: Design
-    output: str
+    outputs: tuple[str, ...]
     channels: tuple[str, ...]
     schedule: Schedule
 
     @classmethod
-    def of(cls, structural: LinearDeclaration, design: Design, output: str | None = None) -> "Solver":
-        """Lay out `design` for `structural`; `output` is what is observed, by default the first output."""
-        channels, schedule = route(structural, design)
-        return cls(structural, design, output or structural.outputs[0], channels, schedule)
+    def of(cls, structural: LinearDeclaration, design: Design, output: Output = None) -> "Solver":
+        """Lay out `design` for `structural`; `output` is what is observed (see `popbayes.engine.op.route`)."""
+        way = route(structural, design, output)
+        return cls(structural, design, way.outputs, way.channels, way.schedule)
 
     @cached_property
     def kernels(self) -> LinearKernels:
         """Compiled functions of the model."""
-        return linear_kernels(self.structural, (self.output,), self.channels, self.schedule.features)
+        return linear_kernels(self.structural, self.outputs, self.channels, self.schedule.features)
 
     @cached_property
     def _pieces(self) -> list[np.ndarray]:
@@ -109,7 +109,7 @@ class Solver:
         pred = np.full(self.design.n_obs, np.nan)
         dpred = np.zeros((self.design.n_obs, moves.shape[1]))
         kernel = _jacobian_kernel(
-            self.structural, (self.output,), self.channels, self.schedule.features
+            self.structural, self.outputs, self.channels, self.schedule.features
         ).function
         pieces = self._pieces
         if subjects is not None:
@@ -149,7 +149,7 @@ def sensitivities(
     design: Design,
     theta: Theta,
     directions: Theta,
-    output: str | None = None,
+    output: Output = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predictions and their exact derivatives along directions in parameter space, once.
 
