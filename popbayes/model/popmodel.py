@@ -11,17 +11,18 @@ import numpy as np
 from popbayes import dims
 from popbayes.data.design import COVARIATE_RULES, Design
 from popbayes.data.events import EventTable
-from popbayes.engine.declaration import Symbols
-from popbayes.model import printing
+from popbayes.model import checks, printing
 from popbayes.model.individual import individual_values, locations
 from popbayes.model.rows import Row, population_rows
-from popbayes.observation.residual import AbstractResidual, residual_from_dict
-from popbayes.parameters.covariates import Categorical, Values
+from popbayes.observation.residual import residual_from_dict
+from popbayes.parameters.covariates import Values
+from popbayes.parameters.derived import derived_from_dict
 from popbayes.parameters.family import AbstractPrior
-from popbayes.parameters.naming import listed, nearest
+from popbayes.parameters.naming import listed
 from popbayes.parameters.parameter import Parameter, parameter_from_dict
 from popbayes.parameters.priors import Fixed
-from popbayes.parameters.variability import AbstractVariability, variability_from_dict
+from popbayes.parameters.spread import InverseWishart
+from popbayes.parameters.variability import AbstractVariability, Correlated, variability_from_dict
 from popbayes.structural.base import AbstractStructural, structural_from_dict
 
 FORMAT = 1
@@ -61,79 +62,21 @@ class PopModel:
     residual: Any = None
     name: str = ""
     covariate_rule: str = "nocb"
+    derived: Any = ()
 
     def __post_init__(self) -> None:
         if self.covariate_rule not in COVARIATE_RULES:
             raise ValueError(
                 f"covariate_rule must be one of {listed(COVARIATE_RULES)}, not {self.covariate_rule!r}."
             )
-        self._check_parts()
+        checks.check_parts(self)
         object.__setattr__(self, "parameters", dict(self.parameters))
         object.__setattr__(self, "variability", _blocks(self.variability))
-        self._check_parameters()
-        self._check_variability()
-        self._check_categories()
-
-    def _check_parts(self) -> None:
-        if not isinstance(self.structural, AbstractStructural):
-            raise TypeError(
-                "structural must be a structural model such as pk.OneCompartment(), "
-                f"not {type(self.structural).__name__} {self.structural!r}."
-            )
-        if not isinstance(self.residual, AbstractResidual):
-            raise TypeError(
-                "residual must be a residual error such as residual.Proportional(prior.HalfNormal(0.3)), "
-                f"not {self.residual!r}."
-            )
-        if not isinstance(self.parameters, Mapping):
-            raise TypeError(f"parameters must map names to pb.Parameter, not {self.parameters!r}.")
-
-    def _check_parameters(self) -> None:
-        known = self.structural.parameters
-        kind = type(self.structural).__name__
-        for name, parameter in self.parameters.items():
-            if name not in known:
-                raise ValueError(
-                    f"{kind} has no parameter {name!r}; it has {listed(known)}.{nearest(name, known)}"
-                )
-            if not isinstance(parameter, Parameter):
-                raise TypeError(
-                    f"parameters[{name!r}] must be a pb.Parameter, not {parameter!r}: "
-                    "write pb.Parameter(prior.LogNormal(median, sd)), or pb.Parameter(number) if it is known."
-                )
-        missing = [name for name in known if name not in self.parameters]
-        if missing:
-            raise ValueError(
-                f"{kind} needs a prior (or a number) for {listed(missing)}; parameters has only "
-                f"{listed(self.parameters)}."
-            )
-
-    def _check_variability(self) -> None:
-        seen: list[str] = []
-        for block in self.variability:
-            for name in block.names:
-                if name not in self.parameters:
-                    raise ValueError(
-                        f"variability names {name!r}, which is no parameter of the model; there are "
-                        f"{listed(self.parameters)}.{nearest(name, self.parameters)}"
-                    )
-                if name in seen:
-                    raise ValueError(f"{name} is in more than one part of variability; keep it in one.")
-                seen.append(name)
-
-    def _check_categories(self) -> None:
-        """A column has one set of levels, since its coefficients share a dimension."""
-        seen: dict[str, tuple[str, Categorical]] = {}
-        for name, parameter in self.parameters.items():
-            for one in parameter.covariates:
-                if not isinstance(one, Categorical):
-                    continue
-                other, first = seen.setdefault(one.column, (name, one))
-                if (first.ref, first.others) != (one.ref, one.others):
-                    raise ValueError(
-                        f"covariate.Categorical({one.column!r}) has other levels on {name} than on {other}; "
-                        "give them the same ref and others."
-                    )
+        object.__setattr__(self, "derived", checks.derived_priors(self.derived))
+        checks.check_parameters(self)
+        checks.check_variability(self)
+        checks.check_categories(self)
+        checks.check_derived(self)
 
     @cached_property
     def eta_names(self) -> tuple[str, ...]:
@@ -166,6 +109,15 @@ class PopModel:
             (tuple(name for name in self.eta_names if name in block.correlated), block.lkj)
             for block in self.variability
             if block.correlated
+        )
+
+    @property
+    def covariance_priors(self) -> tuple[tuple[tuple[str, ...], InverseWishart], ...]:
+        """Parameters whose covariance matrix has an inverse-Wishart prior, each in its own order."""
+        return tuple(
+            (tuple(block.names), block.covariance)
+            for block in self.variability
+            if isinstance(block, Correlated) and block.covariance is not None
         )
 
     @cached_property
@@ -207,7 +159,7 @@ class PopModel:
         ValueError
             If the event table lacks a covariate.
         """
-        self._check_columns(data)
+        checks.check_columns(self, data)
         if self.is_resolved:
             return self
         starts = np.unique(data.record_subject, return_index=True)[1]
@@ -230,36 +182,12 @@ class PopModel:
             structural model cannot take a dosing record; an observation is of a compartment (CMT) other
             than the one that the model predicts.
         """
-        self._check_columns(data)
+        checks.check_columns(self, data)
         for parameter in self.parameters.values():
             for one in parameter.covariates:
                 one.check(data.covariates[one.column])
         self.structural.check_events(data)
-        self._check_observed(data)
-
-    def _check_observed(self, data: EventTable) -> None:
-        output = self.structural.outputs[0]
-        weights = self.structural.weights(Symbols(dict.fromkeys(self.structural.parameters, 1.0)))
-        compartments, seen = self.structural.compartments, tuple(weights[output])
-        for k in data.obs_record:
-            label = str(data.cmt[k])
-            if label and compartments.get(label) not in seen:
-                raise ValueError(
-                    f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]}) is an observation of "
-                    f"CMT {label}, but the model predicts {output} of the compartment {listed(seen)} "
-                    f"(the compartments are {listed(self.structural.states)}, numbered from 1). Correct CMT, "
-                    "leave it empty on observations, or leave these records out."
-                )
-
-    def _check_columns(self, data: EventTable) -> None:
-        known = tuple(data.covariates)
-        for column in self.covariate_columns:
-            if column not in known:
-                raise ValueError(
-                    f"The model uses the covariate {column!r}, which the event table does not have; it has "
-                    f"{listed(known)}.{nearest(column, known)} Columns become covariates with "
-                    f"pb.read_events(..., covariates=[{column!r}])."
-                )
+        checks.check_observed(self, data)
 
     def locations(self, values: Mapping[str, Values], design: Design, xp: Any = np) -> dict[str, Values]:
         """Typical values with covariates, on the scales where random effects are added.
@@ -314,6 +242,7 @@ class PopModel:
             "variability": [block.to_dict() for block in self.variability],
             "residual": self.residual.to_dict(),
             "covariate_rule": self.covariate_rule,
+            "derived": [one.to_dict() for one in self.derived],
         }
 
     def to_json(self, indent: int | None = None) -> str:
@@ -342,6 +271,7 @@ class PopModel:
             residual=residual_from_dict(values["residual"]),
             name=values["name"],
             covariate_rule=values.get("covariate_rule", "nocb"),
+            derived=[derived_from_dict(one) for one in values.get("derived", ())],
         )
 
     def equations(self) -> list[str]:

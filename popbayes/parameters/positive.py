@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from scipy import special, stats
 
-from popbayes.parameters.family import AbstractPrior, argument, double, standard_deviation
+from popbayes.parameters.family import AbstractPrior, argument, double, real_number, standard_deviation
 
 POSITIVE = (0.0, math.inf)
 SIGMA_OR_TAU = ((("sigma",), ("tau",)),)
@@ -38,6 +38,50 @@ class LogNormal(AbstractPrior):
     cv: float | None = argument("positive", optional=True, keyword=True)
     choices = ((("sd",), ("cv",)),)
     bounds = POSITIVE
+
+    @classmethod
+    def from_quantiles(cls, low: float, high: float, probability: tuple[float, float] = (0.05, 0.95)) -> Self:
+        """The log-normal with these two quantiles; by default those at 5 % and 95 %.
+
+        Parameters
+        ----------
+        low, high : float
+            In the units of the parameter.
+        probability : pair of float
+            What lies below each of them.
+
+        Examples
+        --------
+        >>> clearance = LogNormal.from_quantiles(1.0, 9.0)   # 90 % between 1 and 9 L/h
+        >>> round(clearance.median, 6), round(float(clearance.quantile(0.95)), 6)
+        (3.0, 9.0)
+        """
+        values = [real_number(one) for one in (low, high, *probability)]
+        a, b, p, q = (math.nan if one is None else one for one in values)
+        if not (0 < a < b < math.inf and 0 < p < q < 1):
+            raise ValueError(
+                "prior.LogNormal.from_quantiles needs 0 < low < high at probabilities that increase between "
+                f"0 and 1, not {low!r} and {high!r} at {probability!r}."
+            )
+        below, above = float(special.ndtri(p)), float(special.ndtri(q))
+        sd = math.log(b / a) / (above - below)
+        return cls(a * math.exp(-sd * below), sd)
+
+    @classmethod
+    def from_cv(cls, median: float, cv_percent: float) -> Self:
+        """The log-normal with this median and coefficient of variation in percent.
+
+        Examples
+        --------
+        >>> LogNormal.from_cv(2.8, 30)
+        LogNormal(median=2.8, sd=None, cv=0.3)
+        """
+        percent = real_number(cv_percent)
+        if percent is None or not 0 < percent < math.inf:
+            raise ValueError(
+                f"prior.LogNormal.from_cv: cv_percent must be a finite number > 0 (30 for 30 %), not {cv_percent!r}."
+            )
+        return cls(median, cv=percent / 100)
 
     @property
     def log_sd(self) -> float:

@@ -58,6 +58,7 @@ from popbayes.parameters.real_line import (
     SkewStudentT,
     StudentT,
 )
+from popbayes.parameters.spread import InverseWishart, ScaledInverseChiSquared
 
 
 @final
@@ -114,6 +115,7 @@ __all__ = [
     "HyperGeometric",
     "Interpolated",
     "InverseGamma",
+    "InverseWishart",
     "Kumaraswamy",
     "Laplace",
     "LogNormal",
@@ -125,6 +127,7 @@ __all__ = [
     "Pareto",
     "Poisson",
     "Rice",
+    "ScaledInverseChiSquared",
     "SkewNormal",
     "SkewStudentT",
     "StudentT",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, final
 from popbayes.parameters.family import AbstractPrior, real_number
 from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import Fixed, as_prior, prior_from_dict
+from popbayes.parameters.spread import InverseWishart
 
 __all__ = ["AbstractVariability", "Correlated", "Independent", "variability_from_dict"]
 
@@ -111,6 +112,8 @@ class Correlated(AbstractVariability):
     ----------
     lkj : float
         1 is uniform over correlation matrices; larger is closer to no correlation.
+    covariance : prior.InverseWishart, optional
+        In place of `sd` and `lkj`: an inverse-Wishart prior of the covariance matrix, in the order of `names`.
 
     References
     ----------
@@ -119,6 +122,22 @@ class Correlated(AbstractVariability):
 
     least = 2
     lkj: float = 2.0
+    covariance: InverseWishart | None = None
+
+    def _priors(self, names: tuple[str, ...]) -> dict[str, AbstractPrior]:
+        if self.covariance is None:
+            return super()._priors(names)
+        if not isinstance(self.covariance, InverseWishart):
+            raise TypeError(f"covariance must be prior.InverseWishart(nu, omega), not {self.covariance!r}.")
+        if self.covariance.size != len(names):
+            raise ValueError(
+                f"covariance is a prior of {self.covariance.size} random effects, but variability.Correlated "
+                f"names {len(names)}: {listed(names)}."
+            )
+        marginals = {name: self.covariance.marginal(k) for k, name in enumerate(names)}
+        if self.sd not in (None, marginals):
+            raise ValueError("variability.Correlated takes sd (with lkj) or covariance, not both.")
+        return marginals
 
     def check(self) -> None:
         """Check the shape of the LKJ prior."""
@@ -134,7 +153,10 @@ class Correlated(AbstractVariability):
 
     def to_dict(self) -> dict[str, Any]:
         """The random effects as JSON values."""
-        return {**super().to_dict(), "lkj": self.lkj}
+        if self.covariance is None:
+            return {**super().to_dict(), "lkj": self.lkj}
+        given = {name: one for name, one in super().to_dict().items() if name != "sd"}
+        return {**given, "covariance": self.covariance.to_dict()}
 
 
 def positive_prior(value: Any, where: str) -> AbstractPrior:
@@ -172,5 +194,8 @@ def variability_from_dict(values: Mapping[str, Any]) -> AbstractVariability:
         raise ValueError(
             f"There is no variability {kind!r}; there are {listed(known)}.{nearest(kind, known)}"
         )
-    given["sd"] = {name: prior_from_dict(one) for name, one in given["sd"].items()}
+    if given.get("covariance") is not None:
+        given["covariance"] = InverseWishart.from_dict(given["covariance"])
+    else:
+        given["sd"] = {name: prior_from_dict(one) for name, one in given["sd"].items()}
     return known[kind](**given)

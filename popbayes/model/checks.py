@@ -1,0 +1,152 @@
+"""What a population model refuses: parts that do not fit each other, and data that it cannot be used on."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from popbayes.data.events import EventTable
+from popbayes.engine.declaration import Symbols
+from popbayes.model.derived import body_states
+from popbayes.observation.residual import AbstractResidual
+from popbayes.parameters.covariates import Categorical
+from popbayes.parameters.derived import AbstractDerived, Cmax
+from popbayes.parameters.naming import listed, nearest
+from popbayes.parameters.parameter import Parameter
+from popbayes.parameters.priors import Fixed
+from popbayes.structural.base import AbstractStructural
+
+if TYPE_CHECKING:
+    from popbayes.model.popmodel import PopModel
+
+
+def check_parts(model: "PopModel") -> None:
+    """Refuse parts of a wrong type."""
+    if not isinstance(model.structural, AbstractStructural):
+        raise TypeError(
+            "structural must be a structural model such as pk.OneCompartment(), "
+            f"not {type(model.structural).__name__} {model.structural!r}."
+        )
+    if not isinstance(model.residual, AbstractResidual):
+        raise TypeError(
+            "residual must be a residual error such as residual.Proportional(prior.HalfNormal(0.3)), "
+            f"not {model.residual!r}."
+        )
+    if not isinstance(model.parameters, Mapping):
+        raise TypeError(f"parameters must map names to pb.Parameter, not {model.parameters!r}.")
+
+
+def check_parameters(model: "PopModel") -> None:
+    """Refuse parameters that the structural model has not, and ask for those that are missing."""
+    known = model.structural.parameters
+    kind = type(model.structural).__name__
+    for name, parameter in model.parameters.items():
+        if name not in known:
+            raise ValueError(
+                f"{kind} has no parameter {name!r}; it has {listed(known)}.{nearest(name, known)}"
+            )
+        if not isinstance(parameter, Parameter):
+            raise TypeError(
+                f"parameters[{name!r}] must be a pb.Parameter, not {parameter!r}: "
+                "write pb.Parameter(prior.LogNormal(median, sd)), or pb.Parameter(number) if it is known."
+            )
+    missing = [name for name in known if name not in model.parameters]
+    if missing:
+        raise ValueError(
+            f"{kind} needs a prior (or a number) for {listed(missing)}; parameters has only "
+            f"{listed(model.parameters)}."
+        )
+
+
+def check_variability(model: "PopModel") -> None:
+    """Refuse random effects on what is no parameter, and two on one."""
+    seen: list[str] = []
+    for block in model.variability:
+        for name in block.names:
+            if name not in model.parameters:
+                raise ValueError(
+                    f"variability names {name!r}, which is no parameter of the model; there are "
+                    f"{listed(model.parameters)}.{nearest(name, model.parameters)}"
+                )
+            if name in seen:
+                raise ValueError(f"{name} is in more than one part of variability; keep it in one.")
+            seen.append(name)
+
+
+def check_categories(model: "PopModel") -> None:
+    """A column has one set of levels, since its coefficients share a dimension."""
+    seen: dict[str, tuple[str, Categorical]] = {}
+    for name, parameter in model.parameters.items():
+        for one in parameter.covariates:
+            if not isinstance(one, Categorical):
+                continue
+            other, first = seen.setdefault(one.column, (name, one))
+            if (first.ref, first.others) != (one.ref, one.others):
+                raise ValueError(
+                    f"covariate.Categorical({one.column!r}) has other levels on {name} than on {other}; "
+                    "give them the same ref and others."
+                )
+
+
+def check_observed(model: "PopModel", data: EventTable) -> None:
+    """Refuse observations of a compartment that the model does not predict."""
+    output = model.structural.outputs[0]
+    weights = model.structural.weights(Symbols(dict.fromkeys(model.structural.parameters, 1.0)))
+    compartments, seen = model.structural.compartments, tuple(weights[output])
+    for k in data.obs_record:
+        label = str(data.cmt[k])
+        if label and compartments.get(label) not in seen:
+            raise ValueError(
+                f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]}) is an observation of "
+                f"CMT {label}, but the model predicts {output} of the compartment {listed(seen)} "
+                f"(the compartments are {listed(model.structural.states)}, numbered from 1). Correct CMT, "
+                "leave it empty on observations, or leave these records out."
+            )
+
+
+def check_columns(model: "PopModel", data: EventTable) -> None:
+    """Refuse a table without the covariates that the model uses."""
+    known = tuple(data.covariates)
+    for column in model.covariate_columns:
+        if column not in known:
+            raise ValueError(
+                f"The model uses the covariate {column!r}, which the event table does not have; it has "
+                f"{listed(known)}.{nearest(column, known)} Columns become covariates with "
+                f"pb.read_events(..., covariates=[{column!r}])."
+            )
+
+
+def derived_priors(given: Any) -> tuple[AbstractDerived, ...]:
+    """One, several or no priors of derived quantities, as a tuple."""
+    several = (given,) if isinstance(given, AbstractDerived) else tuple(given or ())
+    for one in several:
+        if not isinstance(one, AbstractDerived):
+            raise TypeError(f"derived takes prior.on_half_life(...) and prior.on_cmax(...), not {one!r}.")
+    if len({one.name for one in several}) < len(several):
+        raise ValueError("derived states a prior of the same quantity twice; keep one.")
+    return several
+
+
+def check_derived(model: "PopModel") -> None:
+    """Priors of derived quantities must be ones that follow from this model's parameters."""
+    for one in model.derived:
+        if not isinstance(one, Cmax):
+            body_states(model.structural)
+        if one.replaced is None:
+            continue
+        if one.replaced not in model.parameters:
+            raise ValueError(
+                f"instead_of names {one.replaced!r}, which is no parameter of the model; there are "
+                f"{listed(model.parameters)}.{nearest(one.replaced, model.parameters)}"
+            )
+        prior = model.parameters[one.replaced].prior
+        if isinstance(prior, Fixed) or not prior.proper:
+            raise ValueError(
+                f"The half-life's prior stands in for that of {one.replaced}, which must be a proper prior, "
+                f"where chains start, not {prior.describe()}."
+            )
+        names = model.structural.body_parameters
+        if len(names) > 4 or one.replaced not in names:
+            raise ValueError(
+                f"A prior of the half-life can stand in for that of {listed(names[:4])} in models of one or "
+                f"two compartments, not for that of {one.replaced} here. Leave instead_of out: it is a potential "
+                "then."
+            )
