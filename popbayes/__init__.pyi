@@ -7,6 +7,7 @@ from .data.regimen import Regimen as Regimen
 from .diagnostics.compare import compare as compare
 from .diagnostics.gof import gof as gof
 from .diagnostics.loo import loo as loo
+from .diagnostics.prior_table import prior_table as prior_table
 from .diagnostics.shrinkage import shrinkage as shrinkage
 from .diagnostics.summary import summary as summary
 from .diagnostics.vpc import vpc as vpc

@@ -14,7 +14,7 @@ NAMESPACES = ("covariate", "pk", "prior", "residual", "variability")
 PROMISED = """
     EventTable read_events Regimen load_dataset list_datasets
     PopModel Parameter build fit solve simulate save load report add_log_likelihood
-    summary shrinkage gof vpc loo waic compare plot_individual plot_gof plot_vpc plot_shrinkage
+    summary prior_table shrinkage gof vpc loo waic compare plot_individual plot_gof plot_vpc plot_shrinkage
     pk prior covariate variability residual
 """.split()
 

@@ -11,7 +11,9 @@ from pytensor.tensor.variable import TensorVariable
 
 from popbayes import dims
 from popbayes.building.between import Information, Triangle, informed_effects, inverse_triangle
+from popbayes.building.families import family as family_of
 from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments, omega_together
+from popbayes.building.wishart import covariance_potentials
 from popbayes.data.design import Design
 from popbayes.model import PopModel
 from popbayes.parameters.family import AbstractPrior
@@ -23,7 +25,7 @@ def variable(name: str, prior: AbstractPrior, over: str | None = None) -> Any:
     if isinstance(prior, Fixed):
         return np.float64(prior.value)
     family, arguments = prior.pymc
-    return getattr(pm, family)(name, **arguments, dims=over)
+    return family_of(family)(name, **arguments, dims=over)
 
 
 def _omega(model: PopModel) -> TensorVariable:
@@ -31,7 +33,7 @@ def _omega(model: PopModel) -> TensorVariable:
     together = omega_together(model.omega_priors)
     if together is not None:
         family, arguments = together
-        return getattr(pm, family)(dims.OMEGA, **arguments, dims=dims.ETA_OF)
+        return family_of(family)(dims.OMEGA, **arguments, dims=dims.ETA_OF)
     each = [variable(f"{dims.OMEGA}_{name}", prior) for name, prior in model.omega_priors.items()]
     stacked = pt.stack([pt.as_tensor(one, dtype="float64") for one in each])
     return pm.Deterministic(dims.OMEGA, stacked, dims=dims.ETA_OF)
@@ -112,6 +114,7 @@ def random_effects(
     if not model.eta_names:
         return {}
     omega, factor = _omega(model), _cholesky(model)
+    covariance_potentials(model, omega, factor)
     if factor is not None:
         pm.Deterministic(dims.CORR, _square(factor), dims=(dims.ETA_OF, dims.ETA_OF2))
     ways = centring(model, information)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions import transforms
@@ -16,6 +17,7 @@ def family(name: str) -> Callable[..., Any]:
 
 def density(name: str, value: Any, **arguments: Any) -> TensorVariable:
     """Log density of a family at a value."""
+    arguments = {key: np.float64(one) if isinstance(one, float) else one for key, one in arguments.items()}
     if name in OWN:
         return LOGP[name](value, *arguments.values())
     return pm.logp(getattr(pm, name).dist(**arguments), value)
@@ -23,7 +25,7 @@ def density(name: str, value: Any, **arguments: Any) -> TensorVariable:
 
 def _variance_logp(value: Any, nu: Any, sigma2: Any) -> TensorVariable:
     half = 0.5 * nu
-    constant = pt.log(2.0) + half * pt.log(half * sigma2) - pt.gammaln(half)
+    constant = np.log(2.0) + half * pt.log(half * sigma2) - pt.gammaln(half)
     inside = constant - (nu + 1.0) * pt.log(value) - half * sigma2 / pt.sqr(value)
     return pt.switch(pt.gt(value, 0.0), inside, -float("inf"))
 

@@ -8,6 +8,7 @@ import pytensor.tensor as pt
 
 from popbayes import dims
 from popbayes.building.between import ETA_WHITE, Information
+from popbayes.building.derived import derived_priors
 from popbayes.building.effects import random_effects, variable
 from popbayes.building.observations import check_observations
 from popbayes.building.starts import ETA_RAW, PAIR, PHI, centring, design_for, population_priors
@@ -53,6 +54,7 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
     design = design_for(model, data)
     with pm.Model(coords=_coords(model, data, design, information)) as graph:
         values = _population(model)
+        derived_priors(model, values)
         places = model.locations(values, design, pt)
         effects = random_effects(model, design, places, _usable(model, information))
         theta = model.parameters_at(places, effects, design, pt)

@@ -9,7 +9,7 @@ import pandas as pd
 
 WIDTH = 100
 """Characters of a line of text."""
-TEXT = ("unit", "diagnosis")
+TEXT = ("unit", "diagnosis", "prior")
 """Columns of words, set to the left."""
 
 

@@ -9,16 +9,46 @@ import xarray as xr
 from popbayes import dims
 from popbayes.infer.pointwise import flat_draws
 from popbayes.model import PopModel
+from popbayes.model.derived import derived_log_weights
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import Fixed
 
+CANDIDATES = 50
+"""Draws from the priors of the parameters for each one that priors of derived quantities keep."""
+LEAST_ESS = 5
+"""Effective candidates for each draw, without which those kept would not be draws from the prior."""
 Values = dict[str, np.ndarray]
 """Variable -> (n_draw, 1), or (n_draw, ...) where it has dims of its own."""
 
 
 def prior_values(model: PopModel, n: int, rng: np.random.Generator) -> Values:
-    """Draw all population values from their priors; fixed ones are left out, save in `omega`."""
+    """Draw all population values from their priors; fixed ones are left out, save in `omega`.
+
+    Where the model has priors of derived quantities, candidates from the priors of the parameters are drawn
+    again with weights (sampling importance resampling).
+
+    Raises
+    ------
+    ValueError
+        If a prior is improper, or the two kinds of prior disagree so much that hardly a candidate is left.
+    """
+    if not model.derived:
+        return _independent_values(model, n, rng)
+    candidates = _independent_values(model, CANDIDATES * n, rng)
+    log_weight = derived_log_weights(model, candidates)
+    top = log_weight.max()
+    weight = np.exp(log_weight - top) if np.isfinite(top) else np.zeros(len(log_weight))
+    if weight.sum() ** 2 < LEAST_ESS * n * np.sum(weight**2) or not np.isfinite(top):
+        raise ValueError(
+            "The priors of the parameters and those of derived quantities (half-life, Cmax) disagree: "
+            "hardly a draw of the ones is probable under the others. Widen or move them."
+        )
+    keep = rng.choice(len(weight), n, p=weight / weight.sum())
+    return {name: value[keep] for name, value in candidates.items()}
+
+
+def _independent_values(model: PopModel, n: int, rng: np.random.Generator) -> Values:
     values: Values = {}
     for name, parameter in model.parameters.items():
         _draw(values, dims.pop(name), parameter.prior, (n, 1), rng)
@@ -28,6 +58,11 @@ def prior_values(model: PopModel, n: int, rng: np.random.Generator) -> Values:
         values[dims.OMEGA] = np.column_stack([prior.sample(rng, n) for prior in model.omega_priors.values()])
     if model.correlated_blocks:
         values[dims.CORR] = _prior_correlations(model, n, rng)
+    for names, prior in model.covariance_priors:
+        place = [model.eta_names.index(name) for name in names]
+        sd, corr = prior.sample(rng, n)
+        values[dims.OMEGA][:, place] = sd
+        values[dims.CORR][np.ix_(range(n), place, place)] = corr
     for name, prior in model.residual.sigmas.items():
         _draw(values, name, prior, (n, 1), rng)
     return values

@@ -143,10 +143,11 @@ def check_derived(model: "PopModel") -> None:
                 f"The half-life's prior stands in for that of {one.replaced}, which must be a proper prior, "
                 f"where chains start, not {prior.describe()}."
             )
-        names = model.structural.body_parameters
+        structural: Any = model.structural
+        names = structural.body_parameters
         if len(names) > 4 or one.replaced not in names:
             raise ValueError(
                 f"A prior of the half-life can stand in for that of {listed(names[:4])} in models of one or "
-                f"two compartments, not for that of {one.replaced} here. Leave instead_of out: it is a potential "
-                "then."
+                f"two compartments, not for that of {one.replaced} here. Leave instead_of out: it is a "
+                "potential then."
             )

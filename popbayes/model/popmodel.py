@@ -106,7 +106,10 @@ class PopModel:
     def correlated_blocks(self) -> tuple[tuple[tuple[str, ...], float], ...]:
         """Groups of correlated parameters, each in model order, with its LKJ shape."""
         return tuple(
-            (tuple(name for name in self.eta_names if name in block.correlated), block.lkj)
+            (
+                tuple(name for name in self.eta_names if name in block.correlated),
+                block.lkj if block.covariance is None else 1.0,
+            )
             for block in self.variability
             if block.correlated
         )

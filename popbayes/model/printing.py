@@ -94,11 +94,18 @@ def _priors_text(model: "PopModel") -> list[str]:
     for name, prior in model.omega_priors.items():
         line = _prior_text(f"ω_{name}", prior, "")
         lines.append(f"{line}{_spread_text(prior) if model.parameters[name].scale == 'log' else ''}")
+    wishart = {frozenset(names) for names, _ in model.covariance_priors}
     for number, (block, lkj) in enumerate(model.correlated_blocks, start=1):
+        if frozenset(block) in wishart:
+            continue
         which = f" of {', '.join(block)}" if len(model.correlated_blocks) > 1 else ""
         lines.append(f"R{number if which else ''} ~ LKJ({lkj:g}){which}")
+    lines += [
+        f"covariance of {', '.join(names)} ~ {prior.describe()}" for names, prior in model.covariance_priors
+    ]
     return [
         *lines,
+        *(one.text() for one in model.derived),
         *(_prior_text(f"σ_{name[6:]}", prior, "") for name, prior in model.residual.sigmas.items()),
     ]
 
@@ -202,9 +209,15 @@ def _priors_latex(model: "PopModel") -> list[str]:
         for one in parameter.covariates:
             lines.append(_prior_latex(rf"\beta_{{{name},{latex_column(one.column)}}}", one.prior))
     lines += [_prior_latex(rf"\omega_{{{name}}}", prior) for name, prior in model.omega_priors.items()]
-    lines += [
-        rf"R_{{{','.join(block)}}} &\sim \mathrm{{LKJ}}({lkj:g})" for block, lkj in model.correlated_blocks
-    ]
+    wishart = {frozenset(names): prior for names, prior in model.covariance_priors}
+    for block, lkj in model.correlated_blocks:
+        of, prior = ",".join(block), wishart.get(frozenset(block))
+        lines.append(
+            rf"R_{{{of}}} &\sim \mathrm{{LKJ}}({lkj:g})"
+            if prior is None
+            else rf"\Omega_{{{of}}} &\sim {prior.latex()}"
+        )
+    lines += [rf"\mathrm{{{one.name.replace('_', ' ')}}} &\sim {one.prior.latex()}" for one in model.derived]
     sigmas = model.residual.sigmas.items()
     return [*lines, *(_prior_latex(rf"\sigma_\mathrm{{{name[6:]}}}", prior) for name, prior in sigmas)]
 

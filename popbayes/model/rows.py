@@ -101,8 +101,19 @@ def _spread(model: "PopModel") -> list[Row]:
 
 
 def _correlations(model: "PopModel") -> list[Row]:
+    wishart = {frozenset(names): prior.describe() for names, prior in model.covariance_priors}
     return [
-        Row(dims.CORR, (block[low], block[high]), "corr", "", "", False, None, f"LKJ({lkj:g})", "")
+        Row(
+            dims.CORR,
+            (block[low], block[high]),
+            "corr",
+            "",
+            "",
+            False,
+            None,
+            wishart.get(frozenset(block), f"LKJ({lkj:g})"),
+            "",
+        )
         for block, lkj in model.correlated_blocks
         for high in range(1, len(block))
         for low in range(high)

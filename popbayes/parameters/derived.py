@@ -62,7 +62,7 @@ class AbstractDerived:
 @final
 @dataclass(frozen=True)
 class HalfLife(AbstractDerived):
-    r"""Prior of the terminal half-life of a typical subject, :math:`\log 2 / \lambda_z`; see `on_half_life`."""
+    r"""Prior of the terminal half-life of a typical subject, see `on_half_life`."""
 
     name = "half_life"
     words = "terminal half-life"
@@ -120,8 +120,8 @@ class Cmax(AbstractDerived):
         infused = f" over {self.duration:g}" if self.duration else ""
         into = f" into {self.cmt}" if self.cmt else ""
         return (
-            f"cmax after a dose of {self.dose:g}{infused}{into}, up to {self.until:g} ~ {self.prior.describe()}   "
-            "(a potential: multiplies the priors)"
+            f"cmax after a dose of {self.dose:g}{infused}{into}, up to {self.until:g} ~ "
+            f"{self.prior.describe()}   (a potential: multiplies the priors)"
         )
 
     def to_dict(self) -> dict[str, Any]:

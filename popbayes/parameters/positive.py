@@ -79,7 +79,8 @@ class LogNormal(AbstractPrior):
         percent = real_number(cv_percent)
         if percent is None or not 0 < percent < math.inf:
             raise ValueError(
-                f"prior.LogNormal.from_cv: cv_percent must be a finite number > 0 (30 for 30 %), not {cv_percent!r}."
+                f"prior.LogNormal.from_cv: cv_percent must be a finite number > 0 (30 for 30 %), "
+                f"not {cv_percent!r}."
             )
         return cls(median, cv=percent / 100)
 

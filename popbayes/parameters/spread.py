@@ -1,4 +1,4 @@
-"""Priors of standard deviations that the field states on variances: scaled inverse chi-square, inverse Wishart."""
+"""Priors that the field states on variances: scaled inverse chi-square and inverse Wishart."""
 
 import math
 from collections.abc import Mapping

@@ -113,7 +113,8 @@ class Correlated(AbstractVariability):
     lkj : float
         1 is uniform over correlation matrices; larger is closer to no correlation.
     covariance : prior.InverseWishart, optional
-        In place of `sd` and `lkj`: an inverse-Wishart prior of the covariance matrix, in the order of `names`.
+        In place of `sd` and `lkj`: an inverse-Wishart prior of the covariance matrix, in the order of
+        `names`.
 
     References
     ----------
