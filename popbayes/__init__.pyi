@@ -13,6 +13,11 @@ from .diagnostics.summary import summary as summary
 from .diagnostics.vpc import vpc as vpc
 from .diagnostics.waic import waic as waic
 from .engine.solve import solve as solve
+from .infer.estimation.estimate import estimate as estimate
+from .infer.estimation.linearised import FirstOrder as FirstOrder
+from .infer.estimation.linearised import Foce as Foce
+from .infer.estimation.linearised import Laplace as Laplace
+from .infer.estimation.quadrature import Quadrature as Quadrature
 from .infer.fit import fit as fit
 from .infer.pointwise import add_log_likelihood as add_log_likelihood
 from .infer.storage import load as load

@@ -23,6 +23,15 @@ OBSERVED_DATA = "observed_data"
 CONSTANT_DATA = "constant_data"
 EVENTS = "events"
 
+ESTIMATES = "estimates"
+OBJECTIVE = "objective"
+TRACE = "trace"
+
+PARAMETER = "parameter"
+PARAMETER2 = "parameter_"
+APPROXIMATION = "approximation"
+ITERATION = "iteration"
+
 OMEGA = "omega"
 CORR = "corr"
 ETA = "eta"

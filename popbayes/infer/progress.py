@@ -1,7 +1,7 @@
 """How far the chains are: bars in a terminal, a table in a notebook, a line now and then in a log."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,6 +33,33 @@ def working(text: str, show: bool) -> Iterator[None]:
     else:
         console.print(text, highlight=False)
         yield
+
+
+@contextmanager
+def iterations(text: str, show: bool) -> Iterator[Callable[[int, float, str], None]]:
+    """Show the iterations of an estimation: a function that takes number, objective and a remark.
+
+    A line now and then in a log, a line that changes in a terminal, nothing in a notebook.
+    """
+    console = Console(stderr=True)
+    if not show or console.is_jupyter:
+        yield lambda number, objective, remark: None
+    elif console.is_terminal:
+        with console.status(text) as status:
+            yield lambda number, objective, remark: status.update(_iteration(text, number, objective, remark))
+    else:
+        last = [time.monotonic()]
+
+        def line(number: int, objective: float, remark: str) -> None:
+            if time.monotonic() - last[0] >= SECONDS_BETWEEN_LINES:
+                last[0] = time.monotonic()
+                console.print(_iteration(text, number, objective, remark), highlight=False)
+
+        yield line
+
+
+def _iteration(text: str, number: int, objective: float, remark: str) -> str:
+    return f"{text}, iteration {number}: -2 log L {objective:.3f}, {remark}"
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Point estimates of a population: methods that integrate, linearise or simulate over random effects."""
