@@ -38,8 +38,8 @@ def refuse_unless_normal(study: Study, method: str) -> None:
     """Refuse residual errors that are not normal on any scale, for methods that linearise."""
     if hasattr(study.model.residual, "nu") and study.model.residual.nu is not None:
         raise ValueError(
-            f"pb.{method} linearises a normal residual error, but this one is Student-t (nu). Use pb.Laplace() "
-            "or pb.Quadrature(), or leave nu out."
+            f"pb.{method} linearises a normal residual error, but this one is Student-t (nu). Use "
+            "pb.Laplace() or pb.Quadrature(), or leave nu out."
         )
 
 

@@ -8,7 +8,8 @@ With predictions `f`, their derivatives `J` by the random effects and the error 
     \text{FO:} \quad & \log|V| + r^\top V^{-1} r, \quad V = J \Omega J^\top + R,
         \quad \text{all at } \eta = 0 \\
     \text{FOCE:} \quad & \sum_j \Big[\frac{(y_j - f_j)^2}{R_j} + \log R_j\Big]
-        + \hat\eta^\top \Omega^{-1} \hat\eta + \log|\Omega| + \log|H|, \quad H = \Omega^{-1} + \sum_j \frac{J_j J_j^\top}{R_j}
+        + \hat\eta^\top \Omega^{-1} \hat\eta + \log|\Omega| + \log|H|, \\
+    & H = \Omega^{-1} + \sum_j \frac{J_j J_j^\top}{R_j}
 
 with `R` at :math:`\eta = 0` (FOCE) or at :math:`\hat\eta`, and then
 :math:`H = \Omega^{-1} + \sum_j (J_j J_j^\top / R_j + \tfrac12 R'_j R_j'^\top / R_j^2)` (FOCEI); Laplace takes
