@@ -273,10 +273,10 @@ def _dataset(simulated: dict[str, np.ndarray], source: Source) -> xr.Dataset:
 def _population_dataset(model: PopModel, source: Source) -> xr.Dataset:
     """The population values drawn from the priors, named and shaped as in a posterior."""
     levels = {
-        dims.beta(name, one.column): (dims.level_dim(one.column), one.levels)
-        for name, parameter in model.parameters.items()
-        for one in parameter.covariates
-        if one.levels
+        one.name: (one.dim, one.labels)
+        for name in model.parameters
+        for one in model.coefficients(name)
+        if one.labels
     }
     labels = {dims.ETA_OF: list(model.eta_names), dims.ETA_OF2: list(model.eta_names)}
     own = {dims.OMEGA: (dims.ETA_OF,), dims.CORR: (dims.ETA_OF, dims.ETA_OF2)}

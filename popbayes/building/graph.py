@@ -95,10 +95,8 @@ def _coords(
             for high in range(1, len(block))
             for low in range(high)
         ]
-    for parameter in model.parameters.values():
-        for one in parameter.covariates:
-            if one.levels:
-                coords[dims.level_dim(one.column)] = list(one.levels)
+    for name in model.parameters:
+        coords |= {one.dim: list(one.labels) for one in model.coefficients(name) if one.labels}
     ways = dict(zip((PHI, ETA_RAW, ETA_WHITE), centring(model, information), strict=True))
     if sum(map(bool, ways.values())) > 1 or ways[ETA_WHITE]:
         coords |= {f"{name}_of": list(parameters) for name, parameters in ways.items() if parameters}
@@ -107,11 +105,7 @@ def _coords(
 
 def _population(model: PopModel) -> dict[str, Any]:
     """Typical values and coefficients: variables where estimated, numbers where known."""
-    levels = {
-        dims.beta(name, one.column): dims.level_dim(one.column)
-        for name, parameter in model.parameters.items()
-        for one in parameter.covariates
-    }
+    levels = {one.name: one.dim for name in model.parameters for one in model.coefficients(name)}
     return model.fixed | {
         name: variable(name, prior, levels[name] if size else None)
         for name, (prior, size) in population_priors(model).items()

@@ -75,8 +75,8 @@ def population_priors(model: PopModel) -> dict[str, tuple[AbstractPrior, int]]:
     found: dict[str, tuple[AbstractPrior, int]] = {}
     for name, parameter in model.parameters.items():
         found[dims.pop(name)] = (parameter.prior, 0)
-        for one in parameter.covariates:
-            found[dims.beta(name, one.column)] = (one.prior, len(one.levels))
+        for one in model.coefficients(name):
+            found[one.name] = (one.prior, len(one.labels))
     return {name: pair for name, pair in found.items() if not isinstance(pair[0], Fixed)}
 
 

@@ -90,10 +90,10 @@ def _priors(model: PopModel) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, parameter in model.parameters.items():
         found[dims.pop(name)] = parameter.prior
-        for one in parameter.covariates:
-            for label in one.levels or ("",):
-                beta = dims.beta(name, one.column)
-                found[f"{beta}[{label}]" if label else beta] = one.prior
+        for one in model.coefficients(name):
+            found |= {
+                f"{one.name}[{label}]" if label else one.name: one.prior for label in one.labels or ("",)
+            }
     found |= {f"{dims.OMEGA}[{name}]": prior for name, prior in model.omega_priors.items()}
     return found | dict(model.residual.sigmas)
 

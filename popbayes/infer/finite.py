@@ -8,7 +8,7 @@ from popbayes import dims
 from popbayes.data.design import Design
 from popbayes.infer.pointwise import Draws
 from popbayes.model import PopModel
-from popbayes.parameters.covariates import Linear
+from popbayes.parameters.continuous import Linear
 
 
 def broken(values: np.ndarray) -> np.ndarray:
@@ -39,7 +39,19 @@ def complaint(model: PopModel, design: Design, draws: Draws, found: Mapping[str,
             "of the draws: use a narrower prior of its coefficient, or covariate.Power or "
             "covariate.Exponential, whose factors are always positive."
         )
-    return text if causes else f"{text} Look at the priors or values of these and of what they depend on."
+    below = [
+        name for name in shares if name in model.parameters and model.parameters[name].scale == "identity"
+    ]
+    for name in below:
+        text += (
+            f" {name} is on the identity scale and went below 0, which it cannot be: use scale='log', or a "
+            "smaller random effect."
+        )
+    return (
+        text
+        if causes or below
+        else f"{text} Look at the priors or values of these and of what they depend on."
+    )
 
 
 def linear_below_zero(model: PopModel, design: Design, draws: Draws) -> dict[str, tuple[str, float]]:

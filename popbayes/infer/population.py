@@ -52,8 +52,8 @@ def _independent_values(model: PopModel, n: int, rng: np.random.Generator) -> Va
     values: Values = {}
     for name, parameter in model.parameters.items():
         _draw(values, dims.pop(name), parameter.prior, (n, 1), rng)
-        for one in parameter.covariates:
-            _draw(values, dims.beta(name, one.column), one.prior, (n, len(one.levels) or 1), rng)
+        for one in model.coefficients(name):
+            _draw(values, one.name, one.prior, (n, len(one.labels) or 1), rng)
     if model.eta_names:
         values[dims.OMEGA] = np.column_stack([prior.sample(rng, n) for prior in model.omega_priors.values()])
     if model.correlated_blocks:

@@ -1,14 +1,15 @@
 """What a population model refuses: parts that do not fit each other, and data that it cannot be used on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from popbayes.data.events import EventTable
 from popbayes.engine.declaration import Symbols
 from popbayes.model.derived import body_states
 from popbayes.observation.residual import AbstractResidual
-from popbayes.parameters.covariates import Categorical
 from popbayes.parameters.derived import AbstractDerived, Cmax
+from popbayes.parameters.levels import AbstractLevels
 from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
@@ -48,6 +49,7 @@ def check_parameters(model: "PopModel") -> None:
                 f"parameters[{name!r}] must be a pb.Parameter, not {parameter!r}: "
                 "write pb.Parameter(prior.LogNormal(median, sd)), or pb.Parameter(number) if it is known."
             )
+        parameter.check_support(name)
     missing = [name for name in known if name not in model.parameters]
     if missing:
         raise ValueError(
@@ -71,17 +73,25 @@ def check_variability(model: "PopModel") -> None:
             seen.append(name)
 
 
+def named_parameter(name: str, parameter: Any) -> Any:
+    """The parameter with the effects that depend on its name; anything else as it is."""
+    if not isinstance(parameter, Parameter):
+        return parameter
+    covariates = tuple(one.for_parameter(name) for one in parameter.covariates)
+    return parameter if covariates == parameter.covariates else replace(parameter, covariates=covariates)
+
+
 def check_categories(model: "PopModel") -> None:
     """A column has one set of levels, since its coefficients share a dimension."""
-    seen: dict[str, tuple[str, Categorical]] = {}
+    seen: dict[str, tuple[str, AbstractLevels]] = {}
     for name, parameter in model.parameters.items():
         for one in parameter.covariates:
-            if not isinstance(one, Categorical):
+            if not isinstance(one, AbstractLevels):
                 continue
             other, first = seen.setdefault(one.column, (name, one))
             if (first.ref, first.others) != (one.ref, one.others):
                 raise ValueError(
-                    f"covariate.Categorical({one.column!r}) has other levels on {name} than on {other}; "
+                    f"covariate.{one.kind}({one.column!r}) has other levels on {name} than on {other}; "
                     "give them the same ref and others."
                 )
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from popbayes import dims
 from popbayes.data.design import Design
-from popbayes.parameters.covariates import Values
+from popbayes.parameters.effect import Values
+from popbayes.parameters.kinds import never_negative
 from popbayes.parameters.parameter import Parameter
 
 
@@ -29,11 +29,7 @@ def locations(
     """
     places = {}
     for name, parameter in parameters.items():
-        effects = {
-            one.column: (design.covariates[one.column], values[dims.beta(name, one.column)])
-            for one in parameter.covariates
-        }
-        places[name] = parameter.location(values[dims.pop(name)], effects, xp)
+        places[name] = parameter.location(name, values, design.covariates, xp)
     return places
 
 
@@ -63,5 +59,9 @@ def individual_values(
             place = place + (own if design.one_segment_per_subject else own[..., design.segment_subject])
         elif not parameter.covariates:
             place = place + np.zeros(design.n_segment)
-        theta[name] = parameter.value(place, xp)
+        value = parameter.value(place, xp)
+        if parameter.scale == "identity" and never_negative(name):
+            # no clearance, volume or rate is negative: such draws have no density
+            value = xp.where(value >= 0, value, np.nan)
+        theta[name] = value
     return theta

@@ -15,8 +15,8 @@ from popbayes.model import checks, printing
 from popbayes.model.individual import individual_values, locations
 from popbayes.model.rows import Row, population_rows
 from popbayes.observation.residual import residual_from_dict
-from popbayes.parameters.covariates import Values
 from popbayes.parameters.derived import derived_from_dict
+from popbayes.parameters.effect import Coefficient, Values
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.naming import listed
 from popbayes.parameters.parameter import Parameter, parameter_from_dict
@@ -70,7 +70,8 @@ class PopModel:
                 f"covariate_rule must be one of {listed(COVARIATE_RULES)}, not {self.covariate_rule!r}."
             )
         checks.check_parts(self)
-        object.__setattr__(self, "parameters", dict(self.parameters))
+        named = {name: checks.named_parameter(name, one) for name, one in self.parameters.items()}
+        object.__setattr__(self, "parameters", named)
         object.__setattr__(self, "variability", _blocks(self.variability))
         object.__setattr__(self, "derived", checks.derived_priors(self.derived))
         checks.check_parameters(self)
@@ -126,8 +127,14 @@ class PopModel:
     @cached_property
     def covariate_columns(self) -> tuple[str, ...]:
         """Columns of the event table that the model uses."""
-        columns = (one.column for parameter in self.parameters.values() for one in parameter.covariates)
-        return tuple(dict.fromkeys(columns))
+        every = (parameter.covariates for parameter in self.parameters.values())
+        return tuple(dict.fromkeys(name for effects in every for one in effects for name in one.columns))
+
+    def coefficients(self, parameter: str) -> tuple[Coefficient, ...]:
+        """The coefficients of all covariate effects on a parameter, known ones included."""
+        return tuple(
+            one for effect in self.parameters[parameter].covariates for one in effect.coefficients(parameter)
+        )
 
     def design(self, data: EventTable) -> Design:
         """The data laid out for the engine, with the segments that this model needs."""
@@ -140,9 +147,9 @@ class PopModel:
         for name, parameter in self.parameters.items():
             if isinstance(parameter.prior, Fixed):
                 found[dims.pop(name)] = np.float64(parameter.prior.value)
-            for one in parameter.covariates:
-                if isinstance(one.prior, Fixed):
-                    found[dims.beta(name, one.column)] = np.full(len(one.levels) or (), one.prior.value)
+            for one in self.coefficients(name):
+                if one.is_fixed:
+                    found[one.name] = np.full(len(one.labels) or (), one.prior.value)
         sigmas = self.residual.sigmas.items()
         known = {name: np.float64(prior.value) for name, prior in sigmas if isinstance(prior, Fixed)}
         return found | known
@@ -169,7 +176,7 @@ class PopModel:
         first = {column: data.covariates[column][starts] for column in self.covariate_columns}
         parameters = {
             name: replace(
-                parameter, covariates=tuple(one.resolved(first[one.column]) for one in parameter.covariates)
+                parameter, covariates=tuple(one.resolved_from(first) for one in parameter.covariates)
             )
             for name, parameter in self.parameters.items()
         }
@@ -188,7 +195,7 @@ class PopModel:
         checks.check_columns(self, data)
         for parameter in self.parameters.values():
             for one in parameter.covariates:
-                one.check(data.covariates[one.column])
+                one.check_columns(data.covariates)
         self.structural.check_events(data)
         checks.check_observed(self, data)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from popbayes import dims
-from popbayes.parameters.covariates import latex_column
+from popbayes.parameters.effect import latex_column
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
@@ -43,9 +43,7 @@ def _indented(lines: Iterable[str]) -> list[str]:
 
 def _parameter_text(name: str, parameter: Parameter, model: "PopModel") -> str:
     typical = _typical_text(name, parameter)
-    factors = [
-        one.text(f"{one.column}_i", _beta_text(name, one.column, one.prior)) for one in parameter.covariates
-    ]
+    factors = [one.written(name) for one in parameter.covariates]
     eta = f"η_{name},i" if name in model.eta_names else ""
     if parameter.scale == "log":
         effect = [f"exp({eta})"] if eta else []
@@ -62,10 +60,6 @@ def _parameter_text(name: str, parameter: Parameter, model: "PopModel") -> str:
 
 def _typical_text(name: str, parameter: Parameter) -> str:
     return f"{parameter.prior.value:.6g}" if isinstance(parameter.prior, Fixed) else dims.pop(name)
-
-
-def _beta_text(name: str, column: str, prior: AbstractPrior) -> str:
-    return f"{prior.value:.6g}" if isinstance(prior, Fixed) else f"β_{name},{column}"
 
 
 def _effects_text(model: "PopModel") -> list[str]:
@@ -90,7 +84,7 @@ def _priors_text(model: "PopModel") -> list[str]:
     lines = []
     for name, parameter in model.parameters.items():
         lines.append(_prior_text(dims.pop(name), parameter.prior, parameter.unit))
-        lines += [_prior_text(f"β_{name},{one.column}", one.prior, "") for one in parameter.covariates]
+        lines += [_prior_text(f"β_{name},{one.symbol}", one.prior, "") for one in model.coefficients(name)]
     for name, prior in model.omega_priors.items():
         line = _prior_text(f"ω_{name}", prior, "")
         lines.append(f"{line}{_spread_text(prior) if model.parameters[name].scale == 'log' else ''}")
@@ -157,10 +151,7 @@ def _split(name: str) -> tuple[str, str]:
 def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:
     left = symbol(name, "i")
     typical = _typical_latex(name, parameter)
-    factors = [
-        one.latex(f"{latex_column(one.column)}_i", _beta_latex(name, one.column, one.prior))
-        for one in parameter.covariates
-    ]
+    factors = [one.written_latex(name) for one in parameter.covariates]
     eta = rf"\eta_{{{name},i}}" if name in model.eta_names else ""
     if parameter.scale == "log":
         return rf"{left} &= {r' \, '.join([typical, *factors, *([f'e^{{{eta}}}'] if eta else [])])}"
@@ -179,10 +170,6 @@ def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:
 def _typical_latex(name: str, parameter: Parameter) -> str:
     fixed = isinstance(parameter.prior, Fixed)
     return f"{parameter.prior.value:.6g}" if fixed else symbol(name, r"\mathrm{pop}")
-
-
-def _beta_latex(name: str, column: str, prior: AbstractPrior) -> str:
-    return f"{prior.value:.6g}" if isinstance(prior, Fixed) else rf"\beta_{{{name},{latex_column(column)}}}"
 
 
 def _effects_latex(model: "PopModel") -> list[str]:
@@ -206,8 +193,8 @@ def _priors_latex(model: "PopModel") -> list[str]:
     for name, parameter in model.parameters.items():
         unit = rf"\ \text{{{re.sub('([%_#&$])', r'\\\1', parameter.unit)}}}" if parameter.unit else ""
         lines.append(_prior_latex(symbol(name, r"\mathrm{pop}"), parameter.prior) + unit)
-        for one in parameter.covariates:
-            lines.append(_prior_latex(rf"\beta_{{{name},{latex_column(one.column)}}}", one.prior))
+        for one in model.coefficients(name):
+            lines.append(_prior_latex(rf"\beta_{{{name},{latex_column(one.symbol)}}}", one.prior))
     lines += [_prior_latex(rf"\omega_{{{name}}}", prior) for name, prior in model.omega_priors.items()]
     wishart = {frozenset(names): prior for names, prior in model.covariance_priors}
     for block, lkj in model.correlated_blocks:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from popbayes import dims
-from popbayes.parameters.covariates import Categorical
 from popbayes.parameters.family import AbstractPrior
+from popbayes.parameters.levels import AbstractLevels
 from popbayes.parameters.priors import Fixed
 
 if TYPE_CHECKING:
@@ -81,14 +81,15 @@ def _typical(model: "PopModel") -> list[Row]:
         scale = parameter.scale
         rows.append(_row(dims.pop(name), None, "pop", name, parameter.unit, parameter.prior, scale))
         for one in parameter.covariates:
-            if isinstance(one, Categorical) and not one.is_resolved:
+            if isinstance(one, AbstractLevels) and not one.is_resolved:
                 raise ValueError(
                     f"The levels of {one.column} are not known yet: use model.resolved(data), or name them "
                     "with others=."
                 )
+        for coefficient in model.coefficients(name):
             rows += [
-                _row(dims.beta(name, one.column), index, "beta", name, "", one.prior, scale)
-                for index in one.levels or (None,)
+                _row(coefficient.name, index, "beta", name, "", coefficient.prior, scale)
+                for index in coefficient.labels or (None,)
             ]
     return rows
 

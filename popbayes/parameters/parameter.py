@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-
-from popbayes.parameters.covariates import AbstractCovariate, Values, covariate_from_dict
+from popbayes import dims
+from popbayes.parameters.covariates import AbstractCovariate, covariate_from_dict
+from popbayes.parameters.effect import AbstractColumn, Columns, Values
 from popbayes.parameters.family import AbstractPrior, real_number
 from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import Fixed, as_prior, prior_from_dict
@@ -57,7 +57,6 @@ class Parameter:
             )
         object.__setattr__(self, "prior", as_prior(self.prior, "A parameter's typical value"))
         self._check_bounds()
-        self._check_support()
         self._check_covariates()
 
     def _check_bounds(self) -> None:
@@ -74,13 +73,19 @@ class Parameter:
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
 
-    def _check_support(self) -> None:
-        """A typical value must be one that its scale can take."""
+    def check_support(self, name: str) -> None:
+        """Refuse a prior of the typical value that allows what the scale cannot take.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameter, for the message.
+        """
         low, high = self.prior.support
         at_a_point = isinstance(self.prior, Fixed) or self.prior.discrete
         if self.scale == "log" and (low < 0 or (at_a_point and low <= 0)):
             raise ValueError(
-                f"The typical value of a parameter on the log scale is positive, but {self.prior.describe()} "
+                f"The typical value of {name} is on the log scale and positive, but {self.prior.describe()} "
                 "allows values that are not. Use a positive prior such as prior.LogNormal, "
                 "or scale='identity'."
             )
@@ -88,7 +93,7 @@ class Parameter:
         touching = at_a_point and (low <= self.lower or high >= self.upper)
         if self.scale == "logit" and (outside or touching):
             raise ValueError(
-                f"The typical value of this parameter lies between {self.lower:g} and {self.upper:g} "
+                f"The typical value of {name} lies between {self.lower:g} and {self.upper:g} "
                 f"(logit scale), but {self.prior.describe()} allows {low:g} to {high:g}. "
                 "Use a prior within the bounds, such as prior.Beta or prior.Uniform."
             )
@@ -102,8 +107,9 @@ class Parameter:
                     "covariates must be effects such as covariate.Power('WT', ref=70, exponent=0.75), "
                     f"not {one!r}."
                 )
-        columns = [one.column for one in self.covariates]
-        twice = {column for column in columns if columns.count(column) > 1}
+        keys = [_key(one) for one in self.covariates]
+        names = [name for key in keys for name in key]
+        twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(
                 "Each column may act on a parameter once, but "
@@ -132,26 +138,29 @@ class Parameter:
             return self.lower, self.upper
         return (0.0, math.inf) if self.scale == "log" else (-math.inf, math.inf)
 
-    def location(self, pop: Values, effects: Mapping[str, tuple[np.ndarray, Values]], xp: Any) -> Values:
+    def location(self, name: str, values: Mapping[str, Values], columns: Columns, xp: Any) -> Values:
         """The typical value with its covariates, on the scale where the random effect is added.
 
         Parameters
         ----------
-        pop : scalar or (..., 1) typical value
-        effects : column -> (its values (n,), its coefficient)
+        name : str
+            Of the parameter.
+        values : name of a typical value or coefficient -> scalar or (..., 1); (..., n_label) for several
+        columns : column -> its values (n,)
         xp : the array module, numpy or pytensor.tensor
 
         Returns
         -------
         (..., n), or the shape of `pop` where no covariate acts
         """
+        pop = values[dims.pop(name)]
         if self.scale == "identity":
             for one in self.covariates:
-                pop = pop * one.multiplier(*effects[one.column], xp)
+                pop = pop * one.factor(columns, values, name, xp)
             return pop
         place = xp.log(pop) if self.scale == "log" else xp.log((pop - self.lower) / (self.upper - pop))
         for one in self.covariates:
-            place = place + one.log_multiplier(*effects[one.column], xp)
+            place = place + one.log_factor(columns, values, name, xp)
         return place
 
     def value(self, place: Values, xp: Any) -> Values:
@@ -172,6 +181,11 @@ class Parameter:
             "upper": self.upper,
             "unit": self.unit,
         }
+
+
+def _key(one: AbstractCovariate) -> tuple[str, ...]:
+    """What tells an effect from others on the same parameter: its coefficients' symbols."""
+    return one.columns if isinstance(one, AbstractColumn) else tuple(c.symbol for c in one.coefficients(""))
 
 
 def parameter_from_dict(values: Mapping[str, Any]) -> Parameter:

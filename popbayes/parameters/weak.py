@@ -10,23 +10,13 @@ import numpy as np
 from popbayes.data.events import EventTable
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.interval import Beta
+from popbayes.parameters.kinds import kind_of
 from popbayes.parameters.naming import listed
 from popbayes.parameters.positive import LogNormal
 
-__all__ = ["WeaklyInformative", "kind_of", "weakly_informative"]
+__all__ = ["WeaklyInformative", "weakly_informative"]
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "clearance": ("CL", "Q", "Q2", "Q3", "Q4", "CLD", "CLR", "Vmax"),
-    "volume": ("V", "V1", "V2", "V3", "V4", "VC", "VP", "VSS"),
-    "rate": ("ka", "ke0", "kin", "kout", "k", "ke", "k10", "k12", "k21", "k13", "k31", "ktr", "kdeg"),
-}
-"""Parameters by what they are, as body size scales them: 0.75, 1 and -0.25."""
 BROAD = 1.0
-
-
-def kind_of(name: str) -> str:
-    """What a parameter is by its name: clearance, volume, rate, or an empty string."""
-    return next((kind for kind, names in KINDS.items() if name in names), "")
 
 
 @final

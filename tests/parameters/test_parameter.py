@@ -6,18 +6,22 @@ import numpy as np
 import pytest
 from scipy import special
 
+from popbayes.data.regimen import Regimen
+from popbayes.model import PopModel
+from popbayes.observation import residual
 from popbayes.parameters import covariate, prior, variability
 from popbayes.parameters.parameter import Parameter, parameter_from_dict
+from popbayes.structural import pk
 from tests.tolerances import EXACT
 
 ETA = np.array([[0.3, -0.2, 0.0]])
 WEIGHT = np.array([50.0, 70.0, 100.0])
 BY_WEIGHT = (covariate.Power("WT", 70, prior.Normal(1, 1)),)
-EFFECTS = {"WT": (WEIGHT, np.array([[0.75]]))}
 
 
 def value(parameter, pop):
-    place = parameter.location(np.array([[pop]]), EFFECTS, np)
+    values = {"CL_pop": np.array([[pop]]), "beta_CL_WT": np.array([[0.75]])}
+    place = parameter.location("CL", values, {"WT": WEIGHT}, np)
     return parameter.value(place + ETA, np)
 
 
@@ -49,11 +53,23 @@ def test_a_parameter_survives_json():
     ("make", "match"),
     [
         (lambda: Parameter(prior.LogNormal(1, 1), scale="lgo"), r"log, logit, identity, not 'lgo'.*'log'"),
-        (lambda: Parameter(prior.Normal(1, 1)), r"log scale is positive, but Normal.*prior.LogNormal"),
-        (lambda: Parameter(0.0), r"log scale is positive, but 0 FIX"),
-        (lambda: Parameter(prior.Poisson(3)), r"log scale is positive, but Poisson"),
-        (lambda: Parameter(prior.LogNormal(1, 1), scale="logit"), r"between 0 and 1 \(logit scale\)"),
-        (lambda: Parameter(1.0, scale="logit"), r"between 0 and 1 \(logit scale\)"),
+        (
+            lambda: Parameter(prior.Normal(1, 1)).check_support("CL"),
+            r"of CL is on the log scale and positive, but Normal.*prior.LogNormal",
+        ),
+        (lambda: Parameter(0.0).check_support("CL"), r"of CL is on the log scale and positive, but 0 FIX"),
+        (
+            lambda: Parameter(prior.Poisson(3)).check_support("CL"),
+            r"of CL is on the log scale and positive, but Poisson",
+        ),
+        (
+            lambda: Parameter(prior.LogNormal(1, 1), scale="logit").check_support("F"),
+            r"of F lies between 0 and 1 \(logit scale\)",
+        ),
+        (
+            lambda: Parameter(1.0, scale="logit").check_support("F"),
+            r"of F lies between 0 and 1 \(logit scale\)",
+        ),
         (lambda: Parameter(prior.LogNormal(1, 1), upper=2), r"bounds of the logit scale; with scale='log'"),
         (lambda: Parameter(0.5, scale="logit", lower=2), r"lower must be below upper"),
         (lambda: Parameter(1.0, covariates=[*BY_WEIGHT, *BY_WEIGHT]), r"WT is there more than once"),
@@ -104,3 +120,17 @@ def test_a_single_sd_prior_is_that_of_every_parameter():
 def test_random_effects_that_make_no_sense_are_refused(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+def test_a_clearance_on_the_identity_scale_has_no_value_below_zero():
+    design = Regimen().dose(1).sample([1]).to_events(subjects=2)
+    parameters = {
+        "CL": Parameter(prior.TruncatedNormal(2, 1, lower=0), scale="identity"),
+        "V": Parameter(prior.LogNormal(3, 1)),
+    }
+    model = PopModel(
+        pk.OneCompartment(), parameters, variability.Independent(["CL"], sd=1.0), residual.Additive(1.0)
+    )
+    values = {"CL_pop": np.array([[2.0]]), "V_pop": np.array([[3.0]])}
+    got = model.individual_parameters(values, np.array([[[-1.0], [-3.0]]]), model.design(design))
+    np.testing.assert_array_equal(got["CL"], [[1.0, np.nan]])
