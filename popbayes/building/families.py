@@ -23,6 +23,13 @@ def density(name: str, value: Any, **arguments: Any) -> TensorVariable:
     return pm.logp(getattr(pm, name).dist(**arguments), value)
 
 
+def distribution(name: str, **arguments: Any) -> TensorVariable:
+    """An unnamed variable of a family, outside any model."""
+    if name in OWN:
+        return pm.CustomDist.dist(*arguments.values(), **PARTS[name])
+    return getattr(pm, name).dist(**arguments)
+
+
 def _variance_logp(value: Any, nu: Any, sigma2: Any) -> TensorVariable:
     half = 0.5 * nu
     constant = np.log(2.0) + half * pt.log(half * sigma2) - pt.gammaln(half)
@@ -39,18 +46,17 @@ def _variance_point(rv: Any, size: Any, nu: Any, sigma2: Any) -> TensorVariable:
 
 
 def _scaled_inverse_chi_squared(name: str, nu: Any, sigma2: Any, dims: Any = None) -> Any:
-    return pm.CustomDist(
-        name,
-        nu,
-        sigma2,
-        logp=_variance_logp,
-        dist=_variance_draw,
-        support_point=_variance_point,
-        transform=transforms.log,
-        class_name="ScaledInverseChiSquared",
-        dims=dims,
-    )
+    parts = PARTS["ScaledInverseChiSquared"]
+    return pm.CustomDist(name, nu, sigma2, transform=transforms.log, dims=dims, **parts)
 
 
+PARTS: dict[str, dict[str, Any]] = {
+    "ScaledInverseChiSquared": {
+        "logp": _variance_logp,
+        "dist": _variance_draw,
+        "support_point": _variance_point,
+        "class_name": "ScaledInverseChiSquared",
+    }
+}
 OWN: dict[str, Callable[..., Any]] = {"ScaledInverseChiSquared": _scaled_inverse_chi_squared}
 LOGP: dict[str, Callable[..., Any]] = {"ScaledInverseChiSquared": _variance_logp}

@@ -130,7 +130,7 @@ def starting_values(model: PopModel, given: Mapping[str, Any]) -> dict[str, Any]
     values: dict[str, Any] = {}
     for name, parameter in model.parameters.items():
         priors = {dims.pop(name): (parameter.prior, 0)}
-        priors |= {dims.beta(name, one.column): (one.prior, len(one.levels)) for one in parameter.covariates}
+        priors |= {one.name: (one.prior, len(one.labels)) for one in model.coefficients(name)}
         for label, (prior, size) in priors.items():
             if not isinstance(prior, Fixed):
                 values[label] = np.full(size, prior.start()) if size else prior.start()

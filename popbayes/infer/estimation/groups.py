@@ -70,20 +70,16 @@ def condition_number(covariance: np.ndarray) -> float:
 
 def _labels(model: PopModel) -> dict[str, list[str]]:
     labels = {dims.ETA_OF: list(model.eta_names), dims.ETA_OF2: list(model.eta_names)}
-    for parameter in model.parameters.values():
-        labels |= {dims.level_dim(one.column): list(one.levels) for one in parameter.covariates if one.levels}
+    for name in model.parameters:
+        labels |= {one.dim: list(one.labels) for one in model.coefficients(name) if one.labels}
     return labels
 
 
 def _population(model: PopModel, values: Mapping[str, Any]) -> dict[str, Any]:
     """Population values as a posterior names and shapes them."""
     own = {dims.OMEGA: (dims.ETA_OF,), dims.CORR: (dims.ETA_OF, dims.ETA_OF2)}
-    for name, parameter in model.parameters.items():
-        own |= {
-            dims.beta(name, one.column): (dims.level_dim(one.column),)
-            for one in parameter.covariates
-            if one.levels
-        }
+    for name in model.parameters:
+        own |= {one.name: (one.dim,) for one in model.coefficients(name) if one.labels}
     return {name: (own.get(name, ()), np.asarray(value)) for name, value in values.items()}
 
 

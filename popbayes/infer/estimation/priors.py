@@ -9,6 +9,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from popbayes import dims
+from popbayes.building.families import distribution
 from popbayes.infer.estimation.coordinates import Coordinates
 from popbayes.model import PopModel, Row
 from popbayes.parameters.family import AbstractPrior
@@ -42,15 +43,14 @@ def prior_of(model: PopModel, row: Row) -> AbstractPrior:
         return model.omega_priors[str(row.index)]
     if row.kind == "sigma":
         return model.residual.sigmas[row.name]
-    parameter = model.parameters[row.parameter]
     if row.kind == "pop":
-        return parameter.prior
-    return next(one.prior for one in parameter.covariates if dims.beta(row.parameter, one.column) == row.name)
+        return model.parameters[row.parameter].prior
+    return next(one.prior for one in model.coefficients(row.parameter) if one.name == row.name)
 
 
 def _variable(prior: AbstractPrior) -> Any:
     family, arguments = prior.pymc
-    return getattr(pm, family).dist(**arguments)
+    return distribution(family, **arguments)
 
 
 def _log_lkj(model: PopModel, values: Mapping[str, Any]) -> float:
