@@ -15,9 +15,8 @@ import xarray as xr
 from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import Regimen, as_events
-from popbayes.engine.solve import evaluate
 from popbayes.infer.finite import broken, complaint
-from popbayes.infer.pointwise import chunks, sigmas
+from popbayes.infer.pointwise import chunks, predictions, sigmas
 from popbayes.infer.population import Values, given_values, posterior_values, prior_values, random_effects
 from popbayes.infer.settings import checked_seed
 from popbayes.infer.tree import Study, new_tree, root_attrs, study_groups, study_of
@@ -246,9 +245,10 @@ def _simulated(
         own = typical if etas is None else model.individual_parameters(values, etas, design, np)
         for name, theta in own.items():
             found[name][rows] = broken(theta)
-        out[dims.PRED][rows] = evaluate(model.structural, design, typical)
-        out[dims.IPRED][rows] = evaluate(model.structural, design, own)
-        out[dims.DV][rows] = model.residual.sample(residuals, out[dims.IPRED][rows], sigmas(study, values))
+        out[dims.PRED][rows] = predictions(study, typical)
+        out[dims.IPRED][rows] = predictions(study, own)
+        sigma = sigmas(study, values, own)
+        out[dims.DV][rows] = study.observed.draw(residuals, out[dims.IPRED][rows], sigma)
     found |= {name: broken(values) for name, values in out.items()}
     if text := complaint(model, design, source.values, found):
         warnings.warn(text, stacklevel=4)  # past errstate and simulate

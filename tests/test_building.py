@@ -384,9 +384,9 @@ def refused_table(**columns):
             r"positive observations.* row 2 \(ID 1\)\. Use",
         ),
         (
-            residual.Additive(HALF),
+            residual.Proportional(HALF, rho=0.5),
             {"CENS": [0, 0, 1], "LLOQ": [2, 2, 2]},
-            r"not supported yet: row 3 \(ID 1\)",
+            r"no closed form for observations beyond a limit.* row 3 \(ID 1\)\. Use",
         ),
         (residual.Additive(HALF), {"DVID": [1, 1, 2]}, r"several kinds \(DVID 1, 2\).* \(conc\)"),
     ],

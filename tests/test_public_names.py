@@ -10,13 +10,13 @@ import pytest
 import popbayes as pb
 
 ROOT = Path(__file__).parents[1]
-NAMESPACES = ("covariate", "pk", "prior", "residual", "variability")
+NAMESPACES = ("covariate", "pk", "prior", "residual", "censoring", "variability")
 PROMISED = """
     EventTable read_events Regimen load_dataset list_datasets
     PopModel Parameter build fit estimate FirstOrder Foce Laplace Quadrature
     solve simulate save load report add_log_likelihood
     summary prior_table shrinkage gof vpc loo waic compare plot_individual plot_gof plot_vpc plot_shrinkage
-    pk prior covariate variability residual
+    pk prior covariate variability residual censoring
 """.split()
 
 

@@ -10,6 +10,7 @@ from popbayes import dims
 from popbayes.building.between import ETA_WHITE, Information
 from popbayes.building.derived import derived_priors
 from popbayes.building.effects import random_effects, variable
+from popbayes.building.likelihood import likelihood, likelihood_coords
 from popbayes.building.observations import check_observations
 from popbayes.building.starts import ETA_RAW, PAIR, PHI, centring, design_for, population_priors
 from popbayes.data.design import Design
@@ -24,8 +25,10 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
 
     Names and dimensions are those of the DataTree: `{P}_pop`, `beta_{P}_{COV}`, `omega` (eta_of), `corr`
     (eta_of, eta_of_), `eta` (subject, eta_of), `{P}` (subject, or segment with time-varying covariates),
-    `sigma_*`, and the likelihood `dv` (obs). What is sampled beside them: `eta_raw` (non-centred), `phi`
-    (centred) or `eta_white` (between) in place of `eta`, and `corr_partial` in place of `corr`.
+    `sigma_*`, and the likelihood `dv` (obs), or `dv_{endpoint}` where there are several. What is sampled
+    beside them: `eta_raw` (non-centred), `phi` (centred) or `eta_white` (between) in place of `eta`, and
+    `corr_partial` in place of `corr`.
+
 
     Parameters
     ----------
@@ -44,15 +47,15 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
     ------
     ValueError
         If model and data do not fit: a covariate is not in the table, there are no observed values,
-        observations are censored, an observation or a prediction is not positive where the
-        residual error needs it, or the structural model cannot take a dosing record.
+        an observation is of a kind (DVID) without a residual error, an observation or a prediction is not
+        positive where the residual error needs it, or the structural model cannot take a dosing record.
     """
     data = as_events(data)
     model = model.resolved(data)
     model.check(data)
-    check_observations(model, data)
+    observed = check_observations(model, data)
     design = design_for(model, data)
-    with pm.Model(coords=_coords(model, data, design, information)) as graph:
+    with pm.Model(coords=_coords(model, data, design, information) | likelihood_coords(observed)) as graph:
         values = _population(model)
         derived_priors(model, values)
         places = model.locations(values, design, pt)
@@ -62,10 +65,9 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
         theta = {
             name: pm.Deterministic(name, pt.as_tensor(value), dims=over) for name, value in theta.items()
         }
-        sigma = {name: variable(name, prior) for name, prior in model.residual.sigmas.items()}
-        prediction = predict(model.structural, design, theta)
-        family, arguments = model.residual.distribution(prediction, sigma, pt)
-        getattr(pm, family)(dims.DV, **arguments, observed=data.obs_dv, dims=dims.OBS)
+        sigma = {name: variable(name, prior) for name, prior in model.observation.priors.items()}
+        sigma |= {name: theta[name][design.obs_segment] for name in model.observation.parameters}
+        likelihood(observed, predict(model.structural, design, theta, observed.output), sigma)
     return graph
 
 
@@ -81,7 +83,6 @@ def _coords(
     """Labels of all dimensions."""
     coords: dict[str, Any] = {
         dims.SUBJECT: data.subjects.tolist(),
-        dims.OBS: np.arange(data.n_obs),
     }
     if not design.one_segment_per_subject:
         coords[dims.SEGMENT] = np.arange(design.n_segment)

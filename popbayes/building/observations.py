@@ -1,69 +1,94 @@
-"""What is refused before a likelihood is written: observations that the residual error cannot describe."""
+"""What is refused before a likelihood is written: observations that their law cannot describe."""
 
 import numpy as np
 
 from popbayes.building.starts import design_for, initial_values
+from popbayes.data.complaints import say
 from popbayes.data.events import EventTable
 from popbayes.engine.solve import evaluate
 from popbayes.model import PopModel
+from popbayes.observation.observed import Observed, Part, quantification_limit, rows_in_words
+from popbayes.observation.rows import BETWEEN, MEASURED
 
-ROWS_SHOWN = 8
 
+def check_observations(model: PopModel, data: EventTable) -> Observed:
+    """Refuse observations that their residual errors cannot describe.
 
-def check_observations(model: PopModel, data: EventTable) -> None:
-    """Refuse observations that the residual error cannot describe.
+    Returns
+    -------
+    Observed
+        The observations, each with its law.
 
     Raises
     ------
     ValueError
         With the rows concerned, why, and what to do.
+
+    Warns
+    -----
+    UserWarning
+        For measured values below their LLOQ, where the model does not say what to do with these.
     """
     if not data.has_dv:
         raise ValueError(
             "There are no observed values (DV) to build a likelihood on: this is a design. "
             "Use pb.simulate(model, data) for it, or pb.solve(structural, data, parameters)."
         )
-    if np.any(data.cens[data.obs_record] != 0):
-        bad = _rows(data, data.cens[data.obs_record] != 0)
-        raise ValueError(
-            f"Censored observations (CENS) are not supported yet: {bad}. "
-            "Leave them out (a biased choice, Beal's M1) until they are."
-        )
-    if len(np.unique(data.dvid[data.obs_record])) > 1:
-        kinds = ", ".join(map(str, np.unique(data.dvid[data.obs_record])))
-        raise ValueError(
-            f"The observations are of several kinds (DVID {kinds}), but the model has one residual error "
-            f"for one output ({model.structural.outputs[0]}). Keep the observations of one DVID."
-        )
-    residual = model.residual
-    if residual.needs_positive_dv and np.any(data.obs_dv <= 0):
-        raise ValueError(
-            f"residual.{residual.kind} needs positive observations, but DV <= 0 in "
-            f"{_rows(data, data.obs_dv <= 0)}. Use residual.Combined or residual.Additive, "
-            "or leave these records out."
-        )
-    if residual.needs_positive_prediction:
-        _check_predictions(model, data)
+    observed = Observed.of(model.observation, data)
+    for part in observed.parts:
+        which, rule, remedy = part.kind.law.complaint(part.rows)
+        if np.any(which):
+            bad = _of_all(part, which)
+            law = f"{part.kind.law.namespace}.{part.kind.law.kind}"
+            raise ValueError(
+                f"{law} {rule}, but DV is {_values(data, bad)} in {rows_in_words(data, bad)}. {remedy}."
+            )
+    if any(part.kind.law.needs_positive_prediction for part in observed.parts):
+        _check_predictions(model, data, observed)
+    if model.censoring is None:
+        _warn_below(data)
+    return observed
 
 
-def _check_predictions(model: PopModel, data: EventTable) -> None:
+def _values(data: EventTable, which: np.ndarray) -> str:
+    """The first few of some observed values."""
+    return ", ".join(f"{value:g}" for value in data.obs_dv[which][:4])
+
+
+def _of_all(part: Part, which: np.ndarray) -> np.ndarray:
+    bad = np.zeros(part.n_obs, dtype=bool)
+    bad[part.index[which]] = True
+    return bad
+
+
+def _warn_below(data: EventTable) -> None:
+    """Say that values below their LLOQ are taken as measured."""
+    limit = quantification_limit(data)
+    with np.errstate(invalid="ignore"):
+        below = (data.cens[data.obs_record] == 0) & (data.obs_dv < limit)
+    if below.any():
+        say(
+            f"{below.sum()} values are below their LLOQ but not marked as censored (CENS 1), and are taken "
+            f"as measured: {rows_in_words(data, below)}. With censoring=censoring.M3() in the model they "
+            "count as below the limit."
+        )
+
+
+def _check_predictions(model: PopModel, data: EventTable, observed: Observed) -> None:
     """Refuse predictions of zero, of a typical subject at the prior medians, where the error would vanish."""
     model = model.resolved(data)
     design = design_for(model, data)
     theta = model.individual_parameters(initial_values(model, data), None, design)
-    prediction = evaluate(model.structural, design, theta)
-    if np.any(prediction <= 0):
+    prediction = evaluate(model.structural, design, theta, observed.output)
+    for part in observed.parts:
+        law, rows = part.kind.law, part.rows
+        needs = (rows.state == MEASURED) | ((rows.state == BETWEEN) & np.isfinite(rows.floor))
+        if not law.needs_positive_prediction or not np.any(needs & (prediction[part.index] <= 0)):
+            continue
+        bad = _of_all(part, needs & (prediction[part.index] <= 0))
         raise ValueError(
-            f"residual.{model.residual.kind} has no density where the prediction is 0, since its error "
+            f"residual.{law.kind} has no density where the prediction is 0, since its error "
             f"vanishes there; the model predicts 0 (as before the first dose) in "
-            f"{_rows(data, prediction <= 0)}. Use residual.Combined, which has an additive part, or leave "
+            f"{rows_in_words(data, bad)}. Use residual.Combined, which has an additive part, or leave "
             "these records out."
         )
-
-
-def _rows(data: EventTable, which: np.ndarray) -> str:
-    """Data rows with their subjects, in words."""
-    records = data.obs_record[which]
-    shown = [f"row {data.row[r]} (ID {data.subjects[data.record_subject[r]]})" for r in records[:ROWS_SHOWN]]
-    more = f" and {len(records) - ROWS_SHOWN} more" if len(records) > ROWS_SHOWN else ""
-    return ", ".join(shown) + more

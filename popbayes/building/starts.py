@@ -66,7 +66,7 @@ def initial_values(
         first = first_segments(design)
         columns = [np.broadcast_to(places[name], design.n_segment)[first] for name in centred]
         found[PHI] = np.stack(columns, axis=1)
-    sigmas = model.residual.sigmas.items()
+    sigmas = model.observation.priors.items()
     return found | {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
 
 

@@ -81,7 +81,7 @@ def weighted_residuals(study: Study, draws: xr.Dataset, ipred: np.ndarray) -> np
     """Residuals in residual standard deviations, (n_obs,); nan where that is 0."""
     mean = {str(name): np.atleast_1d(draws[name].mean((CHAIN, DRAW))) for name in draws.data_vars}
     with np.errstate(divide="ignore", invalid="ignore"):
-        result = study.model.residual.standardised(study.events.obs_dv, ipred, sigmas(study, mean))
+        result = study.observed.scores(ipred, sigmas(study, mean))
     return np.where(np.isfinite(result), result, np.nan)
 
 

@@ -95,7 +95,7 @@ def _priors(model: PopModel) -> dict[str, Any]:
                 f"{one.name}[{label}]" if label else one.name: one.prior for label in one.labels or ("",)
             }
     found |= {f"{dims.OMEGA}[{name}]": prior for name, prior in model.omega_priors.items()}
-    return found | dict(model.residual.sigmas)
+    return found | dict(model.observation.priors)
 
 
 def _record(row: Row, prior: Any) -> list[Any]:

@@ -109,18 +109,23 @@ def flat_draws(posterior: xr.Dataset) -> dict[str, np.ndarray]:
 
 def individual_predictions(study: Study, draws: Draws) -> np.ndarray:
     """Predictions with the subjects' own parameters, (n_draw, n_obs)."""
-    return evaluate(study.model.structural, study.design, individual_theta(study, draws))
+    return predictions(study, individual_theta(study, draws))
 
 
 def population_predictions(study: Study, draws: Draws) -> np.ndarray:
     """Predictions with random effects at zero, (n_draw, n_obs)."""
-    theta = study.model.individual_parameters(draws, None, study.design, np)
-    return evaluate(study.model.structural, study.design, theta)
+    return predictions(study, study.model.individual_parameters(draws, None, study.design, np))
+
+
+def predictions(study: Study, theta: Draws, threads: int | None = None) -> np.ndarray:
+    """Predictions (..., n_obs) of the output that each observation is of, at parameters (..., n_segment)."""
+    return evaluate(study.model.structural, study.design, theta, study.observed.output, threads)
 
 
 def log_density(study: Study, draws: Draws) -> np.ndarray:
     """Log density of the observations given the subjects' own parameters, (n_draw, n_obs)."""
-    return observation_logp(study, individual_predictions(study, draws), sigmas(study, draws))
+    theta = individual_theta(study, draws)
+    return observation_logp(study, predictions(study, theta), sigmas(study, draws, theta))
 
 
 def observation_logp(study: Study, prediction: np.ndarray, sigma: Draws) -> np.ndarray:
@@ -133,18 +138,19 @@ def observation_logp(study: Study, prediction: np.ndarray, sigma: Draws) -> np.n
     prediction : (..., n_obs)
         Individual predictions, in the units of the observations.
     sigma : mapping
-        Residual parameters as `sigmas` gives them: scalars, (..., 1) or (..., n_obs).
+        Residual parameters as `sigmas` gives them: scalars, (..., 1) or (..., n_obs). Those that the
+        model makes individual (``model.observation.parameters``) are among them by the parameter's name.
 
     Returns
     -------
     (..., n_obs), -inf where the model cannot have made the observation.
     """
-    return study.model.residual.logp(study.events.obs_dv, prediction, sigma)
+    return study.observed.log_density(prediction, sigma)
 
 
 def individual_theta(study: Study, draws: Draws) -> dict[str, np.ndarray]:
     """Parameters of every segment of every subject, (n_draw, n_segment), as the sampler saw them."""
-    design, names = study.design, study.model.structural.parameters
+    design, names = study.design, tuple(study.model.parameters)
     if not all(name in draws for name in names):
         return study.model.individual_parameters(draws, draws.get(dims.ETA), design, np)
     per_segment = (1, design.n_segment)
@@ -154,9 +160,20 @@ def individual_theta(study: Study, draws: Draws) -> dict[str, np.ndarray]:
     }
 
 
-def sigmas(study: Study, draws: Draws) -> dict[str, np.ndarray]:
-    """Residual parameters, (n_draw, 1) or a constant."""
-    return {
+def sigmas(study: Study, draws: Draws, theta: Draws | None = None) -> dict[str, np.ndarray]:
+    """Residual parameters, (n_draw, 1) or a constant; individual ones (n_draw, n_obs), from `theta`.
+
+    Parameters
+    ----------
+    theta : mapping, optional
+        Individual parameters (n_draw, n_segment); taken from the draws where they are needed and not given.
+    """
+    observation, at = study.model.observation, study.design.obs_segment
+    found = {
         name: draws[name] if name in draws else prior.quantile(0.5)
-        for name, prior in study.model.residual.sigmas.items()
+        for name, prior in observation.priors.items()
     }
+    if observation.parameters:
+        theta = individual_theta(study, draws) if theta is None else theta
+        found |= {name: theta[name][..., at] for name in observation.parameters}
+    return found

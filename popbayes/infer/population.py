@@ -63,8 +63,8 @@ def _independent_values(model: PopModel, n: int, rng: np.random.Generator) -> Va
         sd, corr = prior.sample(rng, n)
         values[dims.OMEGA][:, place] = sd
         values[dims.CORR][np.ix_(range(n), place, place)] = corr
-    for name, prior in model.residual.sigmas.items():
-        _draw(values, name, prior, (n, 1), rng)
+    for name, own in model.observation.priors.items():
+        _draw(values, name, own, (n, 1), rng)
     return values
 
 
@@ -169,6 +169,7 @@ def _check_possible(
 ) -> None:
     """Refuse values that no population can have: not finite, or outside their bounds."""
     typical = {dims.pop(name): parameter for name, parameter in model.parameters.items()}
+    observed = model.observation.limits
     for name, numbers in values.items():
         if name == dims.CORR:
             continue
@@ -176,8 +177,13 @@ def _check_possible(
             shown = f"{name}[{label}]" if label else name
             if not np.isfinite(number):
                 raise ValueError(f"{shown} must be a finite number, not {number}.")
-            if (name == dims.OMEGA or name in model.residual.sigmas) and number < 0:
+            if name == dims.OMEGA and number < 0:
                 raise ValueError(f"{shown} is a standard deviation and must be >= 0, not {number:g}.")
+            if name in observed and not observed[name][0] <= number <= observed[name][1]:
+                low, high = observed[name]
+                kind = "is a standard deviation and " if name.startswith("sigma") else ""
+                wanted = f"be >= {low:g}" if high == np.inf else f"lie between {low:g} and {high:g}"
+                raise ValueError(f"{shown} {kind}must {wanted}, not {number:g}.")
             if name in typical and not typical[name].allows(number):
                 raise ValueError(f"{shown} must be {typical[name].range_text()}, not {number:g}.")
 

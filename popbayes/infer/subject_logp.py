@@ -18,7 +18,7 @@ import numpy as np
 
 from popbayes import dims
 from popbayes.engine.sensitivities import Solver
-from popbayes.infer.error_slopes import Slopes, interaction
+from popbayes.infer.error_slopes import Slopes, interaction, refuse_unless_separate
 from popbayes.infer.pointwise import observation_logp, sigmas
 from popbayes.infer.tree import Study
 
@@ -69,10 +69,13 @@ class SubjectDensity:
 
     study: Study
 
+    def __post_init__(self) -> None:
+        refuse_unless_separate(self.study)
+
     @cached_property
     def solver(self) -> Solver:
         """The structural model on the design of the study."""
-        return Solver.of(self.study.model.structural, self.study.design)
+        return Solver.of(self.study.model.structural, self.study.design, self.study.observed.output)
 
     @property
     def n_eta(self) -> int:

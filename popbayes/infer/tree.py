@@ -15,6 +15,7 @@ from popbayes import dims
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.model import PopModel
+from popbayes.observation.observed import Observed
 
 FORMAT = 1
 """Number of the layout of a DataTree; it grows when older versions of popbayes could not read it."""
@@ -33,6 +34,11 @@ class Study:
     def design(self) -> Design:
         """The events as arrays for the engine."""
         return self.model.design(self.events)
+
+    @cached_property
+    def observed(self) -> Observed:
+        """How each observation is distributed: densities, draws and residuals."""
+        return Observed.of(self.model.observation, self.events)
 
 
 def study_of(dt: xr.DataTree) -> Study:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from popbayes.data.events import EventTable
 from popbayes.engine.declaration import Symbols
 from popbayes.model.derived import body_states
-from popbayes.observation.residual import AbstractResidual
 from popbayes.parameters.derived import AbstractDerived, Cmax
 from popbayes.parameters.levels import AbstractLevels
 from popbayes.parameters.naming import listed, nearest
@@ -26,18 +25,14 @@ def check_parts(model: "PopModel") -> None:
             "structural must be a structural model such as pk.OneCompartment(), "
             f"not {type(model.structural).__name__} {model.structural!r}."
         )
-    if not isinstance(model.residual, AbstractResidual):
-        raise TypeError(
-            "residual must be a residual error such as residual.Proportional(prior.HalfNormal(0.3)), "
-            f"not {model.residual!r}."
-        )
     if not isinstance(model.parameters, Mapping):
         raise TypeError(f"parameters must map names to pb.Parameter, not {model.parameters!r}.")
+    _ = model.observation  # refuses what does not fit
 
 
 def check_parameters(model: "PopModel") -> None:
     """Refuse parameters that the structural model has not, and ask for those that are missing."""
-    known = model.structural.parameters
+    known = tuple(dict.fromkeys((*model.structural.parameters, *model.observation.parameters)))
     kind = type(model.structural).__name__
     for name, parameter in model.parameters.items():
         if name not in known:
@@ -97,17 +92,21 @@ def check_categories(model: "PopModel") -> None:
 
 
 def check_observed(model: "PopModel", data: EventTable) -> None:
-    """Refuse observations of a compartment that the model does not predict."""
-    output = model.structural.outputs[0]
-    weights = model.structural.weights(Symbols(dict.fromkeys(model.structural.parameters, 1.0)))
-    compartments, seen = model.structural.compartments, tuple(weights[output])
-    for k in data.obs_record:
-        label = str(data.cmt[k])
-        if label and compartments.get(label) not in seen:
+    """Refuse observations of a compartment other than those of the output that the model gives them."""
+    structural, observation = model.structural, model.observation
+    weights = structural.weights(Symbols(dict.fromkeys(structural.parameters, 1.0)))
+    compartments, endpoint_of = structural.compartments, observation.endpoint_of
+    first = next(iter(observation.endpoints))
+    for k in data.obs_record[data.cmt[data.obs_record] != ""]:
+        output = endpoint_of.get(int(data.dvid[k]), first)
+        if output not in weights:
+            continue  # an outcome that needs no prediction
+        label, seen = str(data.cmt[k]), tuple(weights[output])
+        if compartments.get(label) not in seen:
             raise ValueError(
                 f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]}) is an observation of "
                 f"CMT {label}, but the model predicts {output} of the compartment {listed(seen)} "
-                f"(the compartments are {listed(model.structural.states)}, numbered from 1). Correct CMT, "
+                f"(the compartments are {listed(structural.states)}, numbered from 1). Correct CMT, "
                 "leave it empty on observations, or leave these records out."
             )
 

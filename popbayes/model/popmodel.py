@@ -14,7 +14,7 @@ from popbayes.data.events import EventTable
 from popbayes.model import checks, printing
 from popbayes.model.individual import individual_values, locations
 from popbayes.model.rows import Row, population_rows
-from popbayes.observation.residual import residual_from_dict
+from popbayes.observation.endpoints import ObservationModel, observation_fields
 from popbayes.parameters.derived import derived_from_dict
 from popbayes.parameters.effect import Coefficient, Values
 from popbayes.parameters.family import AbstractPrior
@@ -42,13 +42,18 @@ class PopModel:
         One for each parameter of the structural model; their order is that of tables.
     variability : variability, sequence of them, or None
         Which parameters differ between subjects; a parameter may be in one only.
-    residual : residual error
-        How observations scatter around predictions.
+    residual : residual error, or mapping of output to residual error
+        How observations scatter around predictions; ``{"conc": ..., "effect": ...}`` for several kinds.
     name : str
         For titles and tables.
     covariate_rule : "nocb" or "locf"
         Whose covariates and occasion hold between two records: the later one's (next observation carried
         backward, as NONMEM does), or the earlier one's (last observation carried forward).
+    dvid : mapping of DVID to output, optional
+        Which observations are which; without it they are numbered 1, 2, ... in the order of `residual`.
+    censoring : censoring method, optional
+        What is done with observations beyond a limit: ``censoring.M3()`` unless told otherwise. Where it is
+        given, measured values below their LLOQ count as beyond it too.
 
     Raises
     ------
@@ -63,6 +68,8 @@ class PopModel:
     name: str = ""
     covariate_rule: str = "nocb"
     derived: Any = ()
+    dvid: Mapping[int, str] | None = None
+    censoring: Any = None
 
     def __post_init__(self) -> None:
         if self.covariate_rule not in COVARIATE_RULES:
@@ -78,6 +85,11 @@ class PopModel:
         checks.check_variability(self)
         checks.check_categories(self)
         checks.check_derived(self)
+
+    @cached_property
+    def observation(self) -> ObservationModel:
+        """How the observations are distributed: `residual`, `dvid` and `censoring`, checked together."""
+        return ObservationModel(self.residual, self.structural.outputs, self.dvid, self.censoring)
 
     @cached_property
     def eta_names(self) -> tuple[str, ...]:
@@ -150,7 +162,7 @@ class PopModel:
             for one in self.coefficients(name):
                 if one.is_fixed:
                     found[one.name] = np.full(len(one.labels) or (), one.prior.value)
-        sigmas = self.residual.sigmas.items()
+        sigmas = self.observation.priors.items()
         known = {name: np.float64(prior.value) for name, prior in sigmas if isinstance(prior, Fixed)}
         return found | known
 
@@ -250,7 +262,7 @@ class PopModel:
             "structural": self.structural.to_dict(),
             "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
             "variability": [block.to_dict() for block in self.variability],
-            "residual": self.residual.to_dict(),
+            **self.observation.to_dict(),
             "covariate_rule": self.covariate_rule,
             "derived": [one.to_dict() for one in self.derived],
         }
@@ -278,7 +290,7 @@ class PopModel:
             structural=structural_from_dict(values["structural"]),
             parameters={name: parameter_from_dict(one) for name, one in values["parameters"].items()},
             variability=[variability_from_dict(one) for one in values["variability"]],
-            residual=residual_from_dict(values["residual"]),
+            **observation_fields(values),
             name=values["name"],
             covariate_rule=values.get("covariate_rule", "nocb"),
             derived=[derived_from_dict(one) for one in values.get("derived", ())],

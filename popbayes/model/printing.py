@@ -22,7 +22,7 @@ NORMAL_90 = 1.6448536269514722
 def text_lines(model: "PopModel") -> list[str]:
     """The model as lines of text; known values are marked FIX, and what a prior implies stands after it."""
     title = model.name or "Population model"
-    output = model.structural.outputs[0]
+    outputs = ", ".join(model.observation.endpoints)
     return [
         title,
         f"Structure: {type(model.structural).__name__}",
@@ -30,8 +30,8 @@ def text_lines(model: "PopModel") -> list[str]:
         "Parameters of subject i",
         *_indented(_parameter_text(name, one, model) for name, one in model.parameters.items()),
         *_indented(_effects_text(model)),
-        f"Observations j of subject i: {output} at their times",
-        *_indented([f"dv_ij ~ {model.residual.text(f'{output}_ij')}"]),
+        f"Observations j of subject i: {outputs} at their times",
+        *_indented(model.observation.text_lines()),
         "Priors",
         *_indented(_priors_text(model)),
     ]
@@ -97,10 +97,11 @@ def _priors_text(model: "PopModel") -> list[str]:
     lines += [
         f"covariance of {', '.join(names)} ~ {prior.describe()}" for names, prior in model.covariance_priors
     ]
+    symbols = model.observation.symbols
     return [
         *lines,
         *(one.text() for one in model.derived),
-        *(_prior_text(f"σ_{name[6:]}", prior, "") for name, prior in model.residual.sigmas.items()),
+        *(_prior_text(symbols[name][0], prior, "") for name, prior in model.observation.priors.items()),
     ]
 
 
@@ -128,7 +129,7 @@ def latex(model: "PopModel") -> str:
         *(f"& {line}" for line in model.structural.latex()),
         *(_parameter_latex(name, one, model) for name, one in model.parameters.items()),
         *_effects_latex(model),
-        rf"\mathrm{{dv}}_{{ij}} &\sim {model.residual.latex('f_{ij}')}",
+        *model.observation.latex_lines(),
         *_priors_latex(model),
     ]
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
@@ -205,8 +206,9 @@ def _priors_latex(model: "PopModel") -> list[str]:
             else rf"\Omega_{{{of}}} &\sim {prior.latex()}"
         )
     lines += [rf"\mathrm{{{one.name.replace('_', ' ')}}} &\sim {one.prior.latex()}" for one in model.derived]
-    sigmas = model.residual.sigmas.items()
-    return [*lines, *(_prior_latex(rf"\sigma_\mathrm{{{name[6:]}}}", prior) for name, prior in sigmas)]
+    symbols = model.observation.symbols
+    sigmas = model.observation.priors.items()
+    return [*lines, *(_prior_latex(symbols[name][1], prior) for name, prior in sigmas)]
 
 
 def _prior_latex(name: str, prior: AbstractPrior) -> str:

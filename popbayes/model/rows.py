@@ -123,6 +123,6 @@ def _correlations(model: "PopModel") -> list[Row]:
 
 def _residual(model: "PopModel", unit: str) -> list[Row]:
     return [
-        _row(name, None, "sigma", "", unit if name == "sigma_add" else "", prior, "")
-        for name, prior in model.residual.sigmas.items()
+        _row(name, None, "sigma", "", unit if name in model.observation.in_units else "", prior, "")
+        for name, prior in model.observation.priors.items()
     ]

@@ -138,7 +138,7 @@ def starting_values(model: PopModel, given: Mapping[str, Any]) -> dict[str, Any]
         values[dims.OMEGA] = [prior.start() for prior in model.omega_priors.values()]
     if model.correlated_blocks:
         values[dims.CORR] = np.eye(len(model.eta_names))
-    for name, prior in model.residual.sigmas.items():
+    for name, prior in model.observation.priors.items():
         if not isinstance(prior, Fixed):
             values[name] = prior.start()
     scalars = {name for name, value in values.items() if np.ndim(value) == 0}

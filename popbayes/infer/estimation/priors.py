@@ -42,7 +42,7 @@ def prior_of(model: PopModel, row: Row) -> AbstractPrior:
     if row.kind == "omega":
         return model.omega_priors[str(row.index)]
     if row.kind == "sigma":
-        return model.residual.sigmas[row.name]
+        return model.observation.priors[row.name]
     if row.kind == "pop":
         return model.parameters[row.parameter].prior
     return next(one.prior for one in model.coefficients(row.parameter) if one.name == row.name)
