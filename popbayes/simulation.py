@@ -19,7 +19,15 @@ from popbayes.infer.finite import broken, complaint
 from popbayes.infer.pointwise import chunks, predictions, sigmas
 from popbayes.infer.population import Values, given_values, posterior_values, prior_values, random_effects
 from popbayes.infer.settings import checked_seed
-from popbayes.infer.tree import Study, new_tree, root_attrs, study_groups, study_of
+from popbayes.infer.tree import (
+    Study,
+    draws_or_estimate,
+    is_estimate,
+    new_tree,
+    root_attrs,
+    study_groups,
+    study_of,
+)
 from popbayes.model import PopModel
 
 DRAWS = 500
@@ -66,15 +74,16 @@ def simulate(
         The design: doses, sampling times and covariates; observed values are not needed. The study of the
         fit, or any other.
     dt : DataTree or mapping, optional
-        None draws population values from the priors; the result of a fit, from its posterior. A mapping
+        None draws population values from the priors; the result of a fit, from its posterior; that of
+        `popbayes.estimate` keeps them at the estimates, and draws subjects and errors. A mapping
         gives them: ``{"CL_pop": 2.8, ..., "omega": {"CL": 0.3, ...}, "sigma_prop": 0.1}``, every one that is
         not fixed; `corr` as a matrix or ``{("CL", "V"): 0.5}``.
     seed : int, optional
         The same seed gives the same bits on one machine; without one a fresh seed is drawn. It is in
         ``attrs["seed"]``.
     n : int, optional
-        Draws: 500 from the priors; about 500 of the posterior, evenly spaced in every chain; 1 replicate
-        at given values.
+        Draws: 500 from the priors; about 500 of the posterior, evenly spaced in every chain; 500 replicates
+        at estimates; 1 at given values.
     new_subjects : bool
         True draws random effects anew, as for subjects not seen before: what a visual predictive check
         wants. False takes those of the posterior for the subjects with the same labels: another sample of
@@ -162,24 +171,30 @@ def _from_posterior(
     model: PopModel, events: EventTable, dt: xr.DataTree, n: int, new_subjects: bool
 ) -> tuple[PopModel, Source]:
     fitted = study_of(dt)
-    if dims.POSTERIOR not in dt.children:
-        raise ValueError("This DataTree has no posterior: it is not the result of a fit.")
+    if dims.POSTERIOR not in dt.children and not is_estimate(dt):
+        raise ValueError("This DataTree has no posterior: it is not the result of a fit or an estimate.")
     if model.resolved(fitted.events) != fitted.model:
         raise ValueError(
             "The model is not the one whose posterior the DataTree holds. "
             "Pass the model of that fit: popbayes.PopModel.from_json(dt.attrs['model'])."
         )
-    posterior = _thinned(dt[dims.POSTERIOR].to_dataset(), n)
+    posterior = _repeated(dt, n) if is_estimate(dt) else _thinned(dt[dims.POSTERIOR].to_dataset(), n)
     same = same_design(events, fitted.events)
     etas = None if new_subjects or not fitted.model.eta_names else _own_etas(posterior, events)
     return fitted.model, Source(
-        "posterior",
+        "estimate" if is_estimate(dt) else "posterior",
         dims.POSTERIOR_PREDICTIVE if same else dims.PREDICTIONS,
         posterior_values(posterior),
         posterior[dims.CHAIN].to_numpy(),
         posterior[dims.DRAW].to_numpy(),
         etas,
     )
+
+
+def _repeated(dt: xr.DataTree, n: int) -> xr.Dataset:
+    """Point estimates, `n` times."""
+    values = draws_or_estimate(dt).isel({dims.DRAW: np.zeros(n, dtype=int)})
+    return values.assign_coords({dims.DRAW: np.arange(n)})
 
 
 def _thinned(posterior: xr.Dataset, n: int) -> xr.Dataset:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from popbayes.diagnostics.compare_estimates import compare_estimates
 from popbayes.diagnostics.elpd import QUESTION, the_unit
 from popbayes.diagnostics.loo import loo
 from popbayes.diagnostics.result import Table
-from popbayes.infer.tree import study_of
+from popbayes.infer.tree import is_estimate, study_of
 
 COLUMNS = ("unit", "rank", "elpd", "se", "elpd_diff", "dse", "p", "weight", "diagnosis")
 FORMATS = {
@@ -22,7 +23,7 @@ METHODS = ("stacking", "bb-pseudo-bma", "pseudo-bma")
 
 
 def compare(models: Mapping[str, xr.DataTree], *, unit: str = "obs", method: str = "stacking") -> Table:
-    """Compare fits to the same data by leave-one-out.
+    """Compare fits to the same data by leave-one-out; estimates by their likelihoods, AIC and BIC.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ def compare(models: Mapping[str, xr.DataTree], *, unit: str = "obs", method: str
     if method.lower() not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
     check_same_observations(models)
+    if all(is_estimate(dt) for dt in models.values()):
+        return compare_estimates(models)
     results = {name: loo(dt, unit=unit) for name, dt in models.items()}
     raw = arviz_stats.compare({name: r.raw for name, r in results.items()}, method=method, round_to="none")
     table = raw.assign(unit=unit, diagnosis=_diagnosis(raw))[list(COLUMNS)].rename_axis("model")

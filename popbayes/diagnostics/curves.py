@@ -10,7 +10,7 @@ import xarray as xr
 from popbayes.data.events import EventTable
 from popbayes.engine.solve import evaluate
 from popbayes.infer.pointwise import flat_draws, individual_theta
-from popbayes.infer.tree import posterior, study_of
+from popbayes.infer.tree import draws_or_estimate, study_of
 
 POINTS = 120
 """Points of a curve over a subject's whole time."""
@@ -43,7 +43,7 @@ def curves(
     part = study.events.subset(labels)
     dense = densified(part, study.model.covariate_rule)
     mine = np.isin(study.events.subjects, part.subjects)[study.design.segment_subject]
-    draws = {name: thinned(values) for name, values in flat_draws(posterior(dt)).items()}
+    draws = {name: thinned(values) for name, values in flat_draws(draws_or_estimate(dt)).items()}
     own = individual_theta(study, draws)
     typical = study.model.individual_parameters(draws, None, study.design, np)
     design = study.model.design(dense)

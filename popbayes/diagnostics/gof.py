@@ -1,13 +1,15 @@
 """Predictions, residuals and random effects of a fit, row by row of the observations."""
 
+import json
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from popbayes.diagnostics.cwres import cwres
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OBS, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws, population_predictions, sigmas
-from popbayes.infer.tree import Study, posterior, study_of
+from popbayes.infer.tree import Study, draws_or_estimate, study_of
 
 LONG_NAMES = {
     "subject": "Subject",
@@ -19,6 +21,7 @@ LONG_NAMES = {
     "ipred": "Individual prediction",
     "ires": "Individual residual",
     "iwres": "Individual weighted residual",
+    "cwres": "Conditional weighted residual",
 }
 IN_TIME, IN_DV = ("time", "tad"), ("dv", "pred", "ipred", "ires")
 
@@ -42,19 +45,22 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
     Parameters
     ----------
     dt : DataTree
-        A fit.
+        A fit, or an estimate (`popbayes.estimate`): then everything is at the estimates and the conditional
+        modes.
 
     Returns
     -------
     Dataset over obs
-        `subject`, `time`, `tad`, `dvid`, `dv`, `pred`, `ipred`, `ires`, `iwres`; `eta_{P}` (the subject's
-        estimate, in every one of its rows; attribute `omega`), and the covariates. Units are attributes.
+        `subject`, `time`, `tad`, `dvid`, `dv`, `pred`, `ipred`, `ires`, `iwres`, `cwres` (see
+        `popbayes.diagnostics.cwres`, around the posterior means, or the modes of an estimate); `eta_{P}`
+        (the subject's estimate, in every one of its rows; attribute `omega`), and the covariates. Units are
+        attributes.
 
     References
     ----------
     Savic & Karlsson, *AAPS Journal* 11 (2009) 558-569, on what these estimates hide when shrinkage is high.
     """
-    study, draws = study_of(dt), posterior(dt)
+    study, draws = study_of(dt), draws_or_estimate(dt)
     events = study.events
     pred = mean_of_draws(dt, population_predictions)
     ipred = mean_of_draws(dt, individual_predictions)
@@ -68,6 +74,7 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
         "ipred": ipred,
         "ires": events.obs_dv - ipred,
         "iwres": weighted_residuals(study, draws, ipred),
+        "cwres": cwres(study, *_centre(study, draws), interaction=_interaction(dt)),
     }
     variables: dict[str, Any] = {name: (OBS, v, _attrs(name, events.units)) for name, v in values.items()}
     variables |= _etas(draws, events.obs_subject)
@@ -83,6 +90,21 @@ def weighted_residuals(study: Study, draws: xr.Dataset, ipred: np.ndarray) -> np
     with np.errstate(divide="ignore", invalid="ignore"):
         result = study.observed.scores(ipred, sigmas(study, mean))
     return np.where(np.isfinite(result), result, np.nan)
+
+
+def _centre(study: Study, draws: xr.Dataset) -> tuple[dict[str, Any], np.ndarray]:
+    """Posterior means of the population values and of the random effects."""
+    names = [name for name in draws.data_vars if name not in (ETA, *study.model.parameters)]
+    values = {str(name): draws[name].mean((CHAIN, DRAW)).to_numpy() for name in names}
+    if ETA not in draws:
+        return values, np.zeros((study.design.n_subject, 0))
+    return values, draws[ETA].mean((CHAIN, DRAW)).transpose("subject", ETA_OF).to_numpy()
+
+
+def _interaction(dt: xr.DataTree) -> bool:
+    """Whether the error is taken at the individual prediction: always, but for FO and FOCE."""
+    options = json.loads(dt.attrs.get("method_options", "{}"))
+    return dt.attrs.get("method") != "FirstOrder" and bool(options.get("interaction", True))
 
 
 def _etas(draws: xr.Dataset, obs_subject: np.ndarray) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import xarray as xr
 from popbayes.diagnostics.gof import weighted_residuals
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws
-from popbayes.infer.tree import posterior, study_of
+from popbayes.infer.tree import draws_or_estimate, study_of
 
 EPSILON = "epsilon"
 
@@ -34,7 +34,7 @@ def shrinkage(dt: xr.DataTree, *, scale: str = "sd") -> pd.DataFrame:
     Parameters
     ----------
     dt : DataTree
-        A fit.
+        A fit, or an estimate (`popbayes.estimate`): then of its conditional modes, without pooling factors.
     scale : {"sd", "variance"}
         Scale of the column `shrinkage`; NONMEM and most papers use the standard deviation.
 
@@ -51,9 +51,10 @@ def shrinkage(dt: xr.DataTree, *, scale: str = "sd") -> pd.DataFrame:
     if scale not in ("sd", "variance"):
         raise ValueError(f'scale must be "sd" or "variance", not {scale!r}.')
     power = 1 if scale == "sd" else 2
-    rows = eta_shrinkage(posterior(dt), power)
+    draws = draws_or_estimate(dt)
+    rows = eta_shrinkage(draws, power)
     study = study_of(dt)
-    iwres = weighted_residuals(study, posterior(dt), mean_of_draws(dt, individual_predictions))
+    iwres = weighted_residuals(study, draws, mean_of_draws(dt, individual_predictions))
     sd = float(np.nanstd(iwres, ddof=1)) if np.isfinite(iwres).sum() > 1 else np.nan
     rows.loc[EPSILON] = {"omega": np.nan, "sd": sd, "shrinkage": 1 - sd**power, "pooling": np.nan}
     rows.attrs["scale"] = scale
@@ -86,7 +87,7 @@ def spread(eta: np.ndarray) -> np.ndarray:
 
 def pooling_factor(eta: np.ndarray) -> np.ndarray:
     """Gelman and Pardoe's factor of each random effect; `eta` is (n_draw, n_subject, n_eta)."""
-    if eta.shape[1] < 2:
+    if eta.shape[1] < 2 or len(eta) < 2:
         return np.full(eta.shape[2], np.nan)
     within = eta.var(axis=1, ddof=1).mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):

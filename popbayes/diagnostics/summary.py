@@ -11,7 +11,8 @@ from popbayes.diagnostics.convergence import convergence_messages, mixing
 from popbayes.diagnostics.population import draws_of, estimated_draws
 from popbayes.diagnostics.result import Table
 from popbayes.diagnostics.shrinkage import eta_shrinkage
-from popbayes.infer.tree import posterior, study_of
+from popbayes.diagnostics.summary_estimates import estimates_table, summary_of_estimates
+from popbayes.infer.tree import is_estimate, posterior, study_of
 from popbayes.model import Row
 
 FIXED = "FIX"
@@ -29,7 +30,8 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
     Parameters
     ----------
     dt : DataTree
-        A fit.
+        A fit, or an estimate (`popbayes.estimate`): then estimates with standard errors and normal intervals,
+        the objective function and information criteria below.
     interval : float
         Probability of the equal-tailed interval.
     point : {"mean", "median"}
@@ -51,6 +53,9 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
         raise ValueError(f'point must be "mean" or "median", not {point!r}.')
     if not 0 < interval < 1:
         raise ValueError(f"interval must be a probability between 0 and 1, not {interval!r}.")
+    if is_estimate(dt):
+        estimated = estimates_table(dt, interval)
+        return summary_of_estimates(dt, interval, printed(estimated, interval, "estimate"), estimated)
     study, draws = study_of(dt), posterior(dt)
     rows = study.model.population_rows(study.events.units.get("DV", ""))
     table = population_table(rows, draws, interval, point)
@@ -132,6 +137,7 @@ def printed(table: pd.DataFrame, interval: float, point: str) -> pd.DataFrame:
     columns = {
         point: Column(point, significant),
         "sd": Column("SD", significant),
+        "se": Column("SE", significant),
         "rse_percent": Column("RSE%", lambda v: f"{v:.1f}" if v < MOST_RSE else f">{MOST_RSE}"),
         "lower": Column(tails[0], significant),
         "upper": Column(tails[1], significant),
@@ -143,12 +149,13 @@ def printed(table: pd.DataFrame, interval: float, point: str) -> pd.DataFrame:
     }
     cells = {"unit": table["unit"].tolist()} if table["unit"].any() else {}
     for name, column in columns.items():
-        values = table[name].to_numpy()
+        values = table[name].to_numpy() if name in table else np.array([np.nan])
         if np.isfinite(values).any():
             cells[column.head] = [column.write(v) if np.isfinite(v) else "" for v in values]
-    if "SD" in cells:
-        cells["SD"] = [
-            FIXED if fixed else cell for fixed, cell in zip(table["fixed"], cells["SD"], strict=True)
+    error = next((head for head in ("SD", "SE") if head in cells), None)
+    if error:
+        cells[error] = [
+            FIXED if fixed else cell for fixed, cell in zip(table["fixed"], cells[error], strict=True)
         ]
     elif table["fixed"].any():
         cells["SD"] = [FIXED if fixed else "" for fixed in table["fixed"]]

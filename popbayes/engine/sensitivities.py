@@ -48,7 +48,7 @@ class Solver:
 
     @classmethod
     def of(cls, structural: LinearDeclaration, design: Design, output: Output = None) -> "Solver":
-        """Lay out `design` for `structural`; `output` is what is observed (see `popbayes.engine.op.route`)."""
+        """Lay out `design` for `structural`; `output` is what is observed (see `engine.op.route`)."""
         way = route(structural, design, output)
         return cls(structural, design, way.outputs, way.channels, way.schedule)
 

@@ -57,6 +57,12 @@ def refuse_unless_normal(study: Study, method: str) -> None:
             )
 
 
+def is_separate(study: Study) -> bool:
+    """Whether the density of every observation depends on its own prediction and known numbers alone."""
+    correlated = any("rho" in part.kind.law.given for part in study.observed.parts)
+    return not (correlated or study.model.observation.parameters)
+
+
 def refuse_unless_separate(study: Study) -> None:
     """Refuse observations whose densities depend on more than their own prediction and known numbers."""
     individual = study.model.observation.parameters
@@ -90,12 +96,23 @@ def spread(study: Study, prediction: np.ndarray, sigma: Draws) -> np.ndarray:
     return study.observed.over_laws(of)
 
 
-def _is_normal(study: Study) -> bool:
+def is_normal(study: Study) -> bool:
     """Whether all observations are measured, with errors that are normal on some scale."""
     return all(
         isinstance(part.kind.law, AbstractResidual) and part.kind.law.nu is None and part.rows.all_measured
         for part in study.observed.parts
     )
+
+
+def derivative_of_transform(study: Study, prediction: np.ndarray, sigma: Draws) -> np.ndarray:
+    """Derivative of `h` at the predictions, (n_obs,)."""
+    step = _step(study, prediction, sigma)
+    return derivative(lambda f: transformed(study, f, sigma), prediction, step)
+
+
+def _step(study: Study, prediction: np.ndarray, sigma: Draws) -> np.ndarray:
+    """Step of differences in the prediction, (n_obs,)."""
+    return STEP * np.where(prediction != 0, np.abs(prediction), spread(study, prediction, sigma))
 
 
 def derivative(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -108,10 +125,10 @@ def derivative(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, step
 def interaction(study: Study, prediction: np.ndarray, sigma: Draws) -> Slopes:
     """Slopes of the density as it is: the error depends on the individual prediction."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if not _is_normal(study):
+        if not is_normal(study):
             return _by_differences(study, prediction, sigma)
         sd = spread(study, prediction, sigma)
-        step = STEP * np.where(prediction != 0, np.abs(prediction), sd)
+        step = _step(study, prediction, sigma)
         dh = derivative(lambda f: transformed(study, f, sigma), prediction, step)
         ds = derivative(lambda f: spread(study, f, sigma), prediction, step)
         z = (transformed(study, study.observed.dv, sigma) - transformed(study, prediction, sigma)) / sd
@@ -151,8 +168,7 @@ def no_interaction(study: Study, prediction: np.ndarray, typical: np.ndarray, si
     """Slopes where the error has the SD of the typical subject's prediction (`typical`, eta = 0)."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         sd = spread(study, typical, sigma)
-        step = STEP * np.where(prediction != 0, np.abs(prediction), sd)
-        dh = derivative(lambda f: transformed(study, f, sigma), prediction, step)
+        dh = derivative_of_transform(study, prediction, sigma)
         dv = study.observed.dv
         z = (transformed(study, dv, sigma) - transformed(study, prediction, sigma)) / sd
         # the density of an observation at its own prediction holds the constants and the Jacobian of h

@@ -8,7 +8,7 @@ import xarray as xr
 
 from popbayes import dims
 from popbayes.engine.solve import evaluate
-from popbayes.infer.tree import Study, posterior, study_of
+from popbayes.infer.tree import Study, draws_or_estimate, posterior, study_of
 
 CHUNK = 2**20
 """Values (draws x observations) computed at a time: 8 MiB."""
@@ -31,6 +31,7 @@ def pred(dt: xr.DataTree) -> xr.DataArray:
 
 def log_likelihood(dt: xr.DataTree) -> xr.DataArray:
     """Log density of every observation given each draw, own random effects included; (chain, draw, obs)."""
+    posterior(dt)  # refuses point estimates, which have no draws
     return of_every_draw(dt, log_density)
 
 
@@ -55,7 +56,7 @@ def add_log_likelihood(dt: xr.DataTree) -> xr.DataTree:
 def of_every_draw(dt: xr.DataTree, function: Pointwise) -> xr.DataArray:
     """One value for each draw and observation, computed in chunks and kept; (chain, draw, obs)."""
     parts = [part for _, part in in_chunks(dt, function)]
-    draws = posterior(dt)
+    draws = draws_or_estimate(dt)
     shape = (draws.sizes[dims.CHAIN], draws.sizes[dims.DRAW], parts[0].shape[-1])
     return xr.DataArray(
         np.concatenate(parts).reshape(shape),
@@ -85,7 +86,7 @@ def in_chunks(dt: xr.DataTree, function: Pointwise) -> Iterator[tuple[slice, np.
     slice, (n_draw, n_obs)
         Which draws (chains laid end to end), and their values.
     """
-    study, draws = study_of(dt), flat_draws(posterior(dt))
+    study, draws = study_of(dt), flat_draws(draws_or_estimate(dt))
     count = len(next(iter(draws.values())))
     for rows in chunks(count, study.design.n_obs):
         yield rows, function(study, {name: values[rows] for name, values in draws.items()})

@@ -59,7 +59,8 @@ class Local:
     @property
     def log_determinant(self) -> np.ndarray:
         """Log of the determinant of the information, (n_subject,); nan where it is not positive definite."""
-        sign, size = np.linalg.slogdet(self.information)
+        with np.errstate(invalid="ignore"):
+            sign, size = np.linalg.slogdet(self.information)
         return np.where(sign > 0, size, np.nan)
 
 
@@ -89,7 +90,8 @@ class SubjectDensity:
 
     def predictions(self, values: Values, eta: np.ndarray | None) -> np.ndarray:
         """Predictions, (..., n_obs), at random effects (..., n_subject, n_eta); None: typical subjects."""
-        theta = self.study.model.individual_parameters(values, eta, self.study.design, np)
+        own = eta if self.n_eta else None
+        theta = self.study.model.individual_parameters(values, own, self.study.design, np)
         return self.solver.predict(theta)
 
     def observations(self, values: Values, eta: np.ndarray) -> np.ndarray:
@@ -128,6 +130,9 @@ class SubjectDensity:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (n_obs,) and derivatives (n_eta, n_obs) by random effects, of some subjects or all."""
         model, design = self.study.model, self.study.design
+        if self.n_eta == 0:
+            pred = self.predictions(values, None)
+            return pred, np.zeros((0, len(pred)))
         moved: dict[str, list[np.ndarray]] = {name: [] for name in model.structural.parameters}
         theta: Any = {}
         for k in range(self.n_eta):

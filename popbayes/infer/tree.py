@@ -72,12 +72,42 @@ def posterior(dt: xr.DataTree) -> xr.Dataset:
     ValueError
         Where the tree is not a fit.
     """
+    if is_estimate(dt):
+        raise ValueError(
+            "This DataTree holds point estimates (popbayes.estimate), which have no posterior draws. "
+            "This needs the tree that popbayes.fit returned."
+        )
     if dims.POSTERIOR not in dt.children:
         raise ValueError(
             f"This DataTree has no posterior draws (its groups: {', '.join(dt.children) or 'none'}). "
             "Give the tree that popbayes.fit returned, or that popbayes.load read."
         )
     return dt[dims.POSTERIOR].to_dataset()
+
+
+def is_estimate(dt: xr.DataTree) -> bool:
+    """Whether the tree is that of `popbayes.estimate`: point estimates, without posterior draws."""
+    groups = dt.children if isinstance(dt, xr.DataTree) else ()
+    return dims.ESTIMATES in groups and dims.POSTERIOR not in groups
+
+
+def draws_or_estimate(dt: xr.DataTree) -> xr.Dataset:
+    """Draws of a fit; or the point estimates with the conditional modes, as one chain of one draw.
+
+    Raises
+    ------
+    ValueError
+        Where the tree has neither.
+    """
+    if not is_estimate(dt):
+        return posterior(dt)
+    found, own = dt[dims.ESTIMATES].to_dataset(), dt[dims.ETA].to_dataset()
+    of_rows = {dims.PARAMETER, dims.PARAMETER2}
+    values = found.drop_vars([name for name, one in found.variables.items() if of_rows & set(one.dims)])
+    if dims.ETA_OF in own.dims:
+        values[dims.ETA] = own["mode"]
+    values = values.assign({name: own[name] for name in study_of(dt).model.parameters})
+    return values.expand_dims({dims.CHAIN: [0], dims.DRAW: [0]})
 
 
 def study_groups(study: Study) -> dict[str, xr.Dataset]:

@@ -8,9 +8,11 @@ from scipy.stats import norm
 
 from popbayes.diagnostics.shrinkage import EPSILON, shrinkage
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA, SUBJECT
-from popbayes.infer.tree import posterior
+from popbayes.infer.tree import draws_or_estimate, is_estimate
 from popbayes.plots.style import BLUE, GREY, INK, LIGHT, ORANGE, expect, picture, styled
 
+N_QUANTILES = 999
+"""Of the normal that stands for a conditional distribution."""
 MOST_LABELLED = 40
 """Subjects up to which each is named on the axis."""
 
@@ -27,7 +29,7 @@ def plot_shrinkage(dt: xr.DataTree, *, interval: float = 0.9) -> Figure:
     Parameters
     ----------
     dt : DataTree
-        A fit.
+        A fit, or an estimate: then conditional modes with normal intervals of their conditional SDs.
     interval : float
         Probability of the intervals and of the band.
 
@@ -36,7 +38,7 @@ def plot_shrinkage(dt: xr.DataTree, *, interval: float = 0.9) -> Figure:
     matplotlib Figure
     """
     expect(dt, xr.DataTree, "", "plot_shrinkage", "fit")
-    draws = posterior(dt)
+    draws = _normal_draws(dt) if is_estimate(dt) else draws_or_estimate(dt)
     if ETA not in draws:
         raise ValueError("The model has no random effects: nothing can be shrunk.")
     names = [str(name) for name in draws[ETA_OF].to_numpy()]
@@ -103,3 +105,13 @@ def _subjects(ax: Axes, draws: xr.Dataset, name: str, interval: float) -> None:
         ax.set_ylabel(f"{len(labels)} subjects in order")
     ax.set_title(f"eta of {name}", color=INK)
     ax.set_ylim(-0.7, len(labels) - 0.3)
+
+
+def _normal_draws(dt: xr.DataTree) -> xr.Dataset:
+    """Quantiles of the normal around each conditional mode, in place of draws."""
+    draws, own = draws_or_estimate(dt), dt[ETA].to_dataset()
+    if ETA not in draws:
+        return draws
+    places = xr.DataArray(norm.ppf((np.arange(N_QUANTILES) + 0.5) / N_QUANTILES), dims=DRAW)
+    spread = own["mode"] + own["sd"] * places
+    return draws.isel({DRAW: 0}).drop_vars([ETA, DRAW]).assign({ETA: spread.expand_dims(CHAIN)})

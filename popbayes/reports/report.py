@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
 
-from popbayes.infer.tree import study_of
+from popbayes.infer.tree import is_estimate, study_of
 from popbayes.reports.sections import all_sections
 from popbayes.simulation import simulate
 
@@ -59,12 +59,13 @@ def report(
     name = study.model.name or type(study.model.structural).__name__
     data = study.events.name or "unnamed data"
     counts = f"{study.events.n_subject} subjects, {study.events.n_obs} observations"
+    kind = "population estimate" if is_estimate(dt) else "Bayesian population fit"
     page = (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         .from_string((files("popbayes.reports") / TEMPLATE).read_text(encoding="utf-8"))
         .render(
             title=title or (f"{name}: {data}" if name != data else name),
-            lead=f"{counts}; Bayesian population fit.",
+            lead=f"{counts}; {kind}.",
             version=version("popbayes"),
             sections=all_sections(dt, simulated),
         )

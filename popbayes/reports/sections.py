@@ -17,9 +17,10 @@ from popbayes.diagnostics.loo import loo
 from popbayes.diagnostics.result import Table, notes_html
 from popbayes.diagnostics.shrinkage import shrinkage
 from popbayes.diagnostics.summary import summary
+from popbayes.diagnostics.summary_estimates import method_text
 from popbayes.diagnostics.vpc import vpc
 from popbayes.dims import ETA
-from popbayes.infer.tree import Study, posterior, study_of
+from popbayes.infer.tree import Study, draws_or_estimate, is_estimate, study_of
 from popbayes.plots.plot_gof import plot_gof
 from popbayes.plots.plot_individual import n_pages, plot_individual
 from popbayes.plots.plot_shrinkage import plot_shrinkage
@@ -77,6 +78,15 @@ def convergence_section(table: Table) -> Section:
     return Section("convergence", "Convergence", html=Markup(html))
 
 
+def estimation_section(dt: xr.DataTree, table: Table) -> Section:
+    """What speaks against an estimate; or that nothing does."""
+    if table.messages:
+        return convergence_section(table)
+    words = f"No problem was found: {method_text(dt)}; the objective is at a minimum in every direction."
+    html = f'<div class="verdict good"><p>{escape(words)}</p></div>'
+    return Section("convergence", "Convergence", html=Markup(html))
+
+
 def parameter_section(table: Table) -> Section:
     """The parameter table."""
     html = f'<div class="scroll" tabindex="0">{table.table_html()}</div>{notes_html(table.notes)}'
@@ -129,7 +139,7 @@ def gof_section(dt: xr.DataTree) -> Section:
             "subject.",
         )
     ]
-    if ETA in posterior(dt):
+    if ETA in draws_or_estimate(dt):
         figures.append(
             illustration(
                 plot_gof(fitted, what="eta"),
@@ -144,7 +154,7 @@ def gof_section(dt: xr.DataTree) -> Section:
 
 def shrinkage_section(dt: xr.DataTree) -> Section:
     """Shrinkage, as numbers and as a picture."""
-    if ETA not in posterior(dt):
+    if ETA not in draws_or_estimate(dt):
         return Section("shrinkage", "Shrinkage", words=("The model has no random effects.",))
     table = shrinkage(dt)
     percent = {"shrinkage% (SD)": table["shrinkage"], "pooling factor%": table["pooling"]}
@@ -197,7 +207,10 @@ def made_section(dt: xr.DataTree) -> Section:
     attrs = dt.attrs
     facts = {
         "Sampler": attrs.get("sampler", ""),
-        "Chains and draws": f"{attrs.get('chains', '?')} chains, {attrs.get('tune', '?')} warm-up and "
+        "Method": method_text(dt) if is_estimate(dt) else "",
+        "Chains and draws": ""
+        if is_estimate(dt)
+        else f"{attrs.get('chains', '?')} chains, {attrs.get('tune', '?')} warm-up and "
         f"{attrs.get('draws', '?')} kept draws each",
         "Target acceptance": attrs.get("target_accept", ""),
         "Seed": attrs.get("seed", ""),
@@ -217,8 +230,9 @@ def made_section(dt: xr.DataTree) -> Section:
 def all_sections(dt: xr.DataTree, simulated: xr.DataTree) -> list[Section]:
     """Every section, in the order of the page."""
     study, table = study_of(dt), summary(dt)
+    estimated = is_estimate(dt)
     return [
-        convergence_section(table),
+        estimation_section(dt, table) if estimated else convergence_section(table),
         parameter_section(table),
         data_section(study),
         model_section(study),
@@ -226,7 +240,7 @@ def all_sections(dt: xr.DataTree, simulated: xr.DataTree) -> list[Section]:
         gof_section(dt),
         shrinkage_section(dt),
         vpc_section(simulated),
-        loo_section(dt),
+        *([] if estimated else [loo_section(dt)]),
         made_section(dt),
     ]
 

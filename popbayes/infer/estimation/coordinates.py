@@ -131,8 +131,8 @@ class Coordinates:
             return float(np.asarray(values[row.name]))
         return float(np.asarray(values[row.name])[self._levels(row).index(str(row.index))])
 
-    def _scale(self, row: Row) -> float:
-        """Size of a typical value on the identity scale."""
+    def identity_scale(self, row: Row) -> float:
+        """Size of a typical value on the identity scale, by which its coordinate is divided."""
         start = abs(self._read(row, self.start))
         return start if start > 0 else 1.0
 
@@ -146,7 +146,7 @@ class Coordinates:
             return value
         parameter = self._parameter(row)
         if parameter.scale == "identity":
-            return value / self._scale(row)
+            return value / self.identity_scale(row)
         return _place(parameter, value)
 
     def _outward(self, row: Row, x: float) -> float:
@@ -155,7 +155,11 @@ class Coordinates:
         if row.kind == "beta":
             return float(x)
         parameter = self._parameter(row)
-        return float(x) * self._scale(row) if parameter.scale == "identity" else float(parameter.value(x, np))
+        return (
+            float(x) * self.identity_scale(row)
+            if parameter.scale == "identity"
+            else float(parameter.value(x, np))
+        )
 
     def _parameter(self, row: Row) -> Parameter:
         return self.model.parameters[row.parameter]

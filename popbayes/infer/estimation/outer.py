@@ -18,6 +18,7 @@ from popbayes.infer.estimation.information import (
 )
 from popbayes.infer.estimation.method import Eta, Found, Objective, Problem
 from popbayes.infer.estimation.modes import modes
+from popbayes.infer.estimation.starting import better_start
 
 MOST_ITERATIONS = 200
 CLOSE_ENOUGH = 1e-6
@@ -30,6 +31,8 @@ ARMIJO = 1e-4
 MOST_RESTARTS = 4
 AT_ZERO = 1e-3
 """An omega below this has gone to 0."""
+NEAR_ONE = 0.995
+"""A correlation beyond this has gone to 1."""
 
 
 @dataclass(eq=False)
@@ -51,6 +54,7 @@ class Walk:
             self.trace[name].append(one)
 
 
+@np.errstate(all="ignore")  # what is not finite is a step that is not taken
 def minimise(method: AbstractConditional, problem: Problem) -> Found:
     """Minimise -2 log L (and -2 log prior, where priors are used) and put the result together."""
     walk = _start(method, problem)
@@ -79,9 +83,8 @@ def minimise(method: AbstractConditional, problem: Problem) -> Found:
 
 
 def _start(method: AbstractConditional, problem: Problem) -> Walk:
-    density, x = problem.density, problem.coordinates.initial
-    zero = np.zeros((density.n_subject, density.n_eta))
-    eta, _ = method.search(density, problem.coordinates.values(x), zero, problem.seed)
+    density = problem.density
+    x, eta = better_start(method, problem)
     each = method.objective(density, problem.coordinates.values(x), eta)
     value = float(np.sum(each)) + problem.penalty(x)
     if not np.isfinite(value):
@@ -213,7 +216,7 @@ def _found(
     eta, here = modes(density, values, walk.eta, method.observe(density, values))
     covariance, complaint = (None, "") if curvature is None else covariance_of(curvature, method.covariance)
     messages += [complaint] if complaint else []
-    messages += _at_zero(problem, walk.x)
+    messages += _at_bounds(problem, walk.x)
     trace = {name: np.array(one) for name, one in walk.trace.items()}
     return Found(
         x=walk.x,
@@ -226,16 +229,21 @@ def _found(
     )
 
 
-def _at_zero(problem: Problem, x: np.ndarray) -> list[str]:
-    natural = problem.coordinates.natural(x)
-    names = [
-        row.label
-        for row, value in zip(problem.coordinates.rows, natural, strict=True)
-        if row.kind == "omega" and value < AT_ZERO
-    ]
-    if not names:
-        return []
-    return [
-        f"{', '.join(names)} went to 0: the data show no such differences between subjects. Leave the random "
-        "effect out, or use priors (use_priors=True)."
-    ]
+def _at_bounds(problem: Problem, x: np.ndarray) -> list[str]:
+    """Estimates that ended at the edge of what is possible, in words."""
+    natural = zip(problem.coordinates.rows, problem.coordinates.natural(x), strict=True)
+    ends = {(row.kind, row.label): value for row, value in natural}
+    zero = [label for (kind, label), value in ends.items() if kind == "omega" and value < AT_ZERO]
+    one = [label for (kind, label), value in ends.items() if kind == "corr" and abs(value) > NEAR_ONE]
+    messages = []
+    if zero:
+        messages.append(
+            f"{', '.join(zero)} went to 0: the data show no such differences between subjects. Leave the "
+            "random effect out, or use priors (use_priors=True)."
+        )
+    if one:
+        messages.append(
+            f"{', '.join(one)} went to 1 or -1: the data do not tell these random effects apart. Look for a "
+            "covariate that both depend on (body weight), or leave the correlation out."
+        )
+    return messages
