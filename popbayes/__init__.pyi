@@ -20,6 +20,7 @@ from .infer.estimation.linearised import Laplace as Laplace
 from .infer.estimation.quadrature import Quadrature as Quadrature
 from .infer.fit import fit as fit
 from .infer.pointwise import add_log_likelihood as add_log_likelihood
+from .infer.saem.method import Saem as Saem
 from .infer.storage import load as load
 from .infer.storage import save as save
 from .model import PopModel as PopModel

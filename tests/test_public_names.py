@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NAMESPACES = ("covariate", "pk", "prior", "residual", "censoring", "variability")
 PROMISED = """
     EventTable read_events Regimen load_dataset list_datasets
-    PopModel Parameter build fit estimate FirstOrder Foce Laplace Quadrature
+    PopModel Parameter build fit estimate FirstOrder Foce Laplace Quadrature Saem
     solve simulate save load report add_log_likelihood
     summary prior_table shrinkage gof vpc loo waic compare plot_individual plot_gof plot_vpc plot_shrinkage
     pk prior covariate variability residual censoring

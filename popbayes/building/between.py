@@ -48,20 +48,21 @@ class Information:
     pull: np.ndarray
 
     @classmethod
-    def of_posterior(
-        cls, names: Sequence[str], mean: np.ndarray, covariance: np.ndarray, prior: np.ndarray, mu: np.ndarray
+    def of_mean(
+        cls, names: Sequence[str], precision: np.ndarray, mean: np.ndarray, prior: np.ndarray, mu: np.ndarray
     ) -> "Information":
-        r"""From each subject's conditional distribution: what is left when the population is taken out.
+        r"""From its precision, and each subject's conditional mean at one set of population values.
 
-        .. math:: \Lambda_i = V_i^{-1} - \Omega^{-1}, \qquad b_i = V_i^{-1} m_i - \Omega^{-1} \mu_i
+        .. math:: b_i = (\Lambda_i + \Omega^{-1})\, m_i - \Omega^{-1} \mu_i
 
-        Eigenvalues of :math:`\Lambda_i` below 0 (a distribution estimated wider than the population's) are
-        set to 0.
+        Eigenvalues of the precision below 0 are set to 0, and so are those of a millionth of the population's
+        precision and less: rounding.
 
         Parameters
         ----------
-        mean, covariance : (n_subject, n), (n_subject, n, n)
-            :math:`m_i` and :math:`V_i` of :math:`\varphi_i` given the data and population values.
+        precision : (n_subject, n, n)
+        mean : (n_subject, n)
+            :math:`m_i` of :math:`\varphi_i` given the data and population values.
         prior : (n, n)
             :math:`\Omega` there.
         mu : (n_subject, n)
@@ -69,14 +70,13 @@ class Information:
         """
         root = np.linalg.cholesky(prior)
         inverse = np.linalg.inv(root)
-        # in units in which the population has covariance 1, so that "wider" means the same in every direction
-        size, vectors = np.linalg.eigh(inverse @ covariance @ inverse.T)
-        gain = np.maximum(1.0 / np.maximum(size, 1e-12) - 1.0, 0.0)
-        precision = (vectors * gain[:, None, :]) @ np.swapaxes(vectors, 1, 2)
-        precision = inverse.T @ precision @ inverse
-        known = np.linalg.inv(prior)
-        place = np.einsum("nij,nj->ni", precision + known, mean) - mu @ known
-        return cls(tuple(names), (precision + np.swapaxes(precision, 1, 2)) / 2, place)
+        # in units in which the population has covariance 1, so that "little" means the same in all directions
+        size, vectors = np.linalg.eigh(root.T @ precision @ root)
+        size = np.where(size > 1e-6, size, 0.0)
+        precision = inverse.T @ (vectors * size[:, None, :]) @ np.swapaxes(vectors, 1, 2) @ inverse
+        precision = (precision + np.swapaxes(precision, 1, 2)) / 2
+        known = inverse.T @ inverse
+        return cls(tuple(names), precision, np.einsum("nij,nj->ni", precision + known, mean) - mu @ known)
 
     @cached_property
     def eta_dim(self) -> str:

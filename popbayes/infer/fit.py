@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -10,20 +11,32 @@ import numpy as np
 import xarray as xr
 
 from popbayes import building, dims
+from popbayes.building.between import Information
+from popbayes.building.starts import population_priors
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
+from popbayes.infer.centring import CENTRINGS, centred_model
 from popbayes.infer.chains import Draws, Task
 from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.progress import working
+from popbayes.infer.saem.method import Saem
 from popbayes.infer.settings import Clock, checked_seed, processors
-from popbayes.infer.starts import Layout, Starts, explain_start, starts_of
+from popbayes.infer.starts import Layout, Starts, explain_start, made_starts, starts_of
 from popbayes.infer.tree import Study, drawn_dataset, new_tree, root_attrs, study_groups
+from popbayes.infer.warm_start import NotHonoured, WarmStart, started
 from popbayes.model import PopModel
+from popbayes.parameters.naming import listed
+from popbayes.parameters.priors import Fixed
 
 TARGET_ACCEPT = 0.8
 MAX_TREEDEPTH = 10
-SEED_BITS = 32
+TUNE = 1000
+"""Warm-up iterations of chains that start at prior medians."""
+TUNE_WARM = 200
+"""The same after a warm start: four times what the step size and the scales took in the benchmarks."""
+WARM_START = Saem(tolerance=0.2)
+"""A short estimate: chains need its neighbourhood, not its last digit."""
 
 
 class AfterSamplingError(RuntimeError):
@@ -39,7 +52,7 @@ def fit(
     data: EventTable,
     *,
     draws: int = 1000,
-    tune: int = 1000,
+    tune: int | None = None,
     chains: int = 4,
     sampler: str = "nutpie",
     seed: int | None = None,
@@ -47,7 +60,8 @@ def fit(
     cores: int | None = None,
     progress: bool = True,
     starts: Mapping[str, Any] | None = None,
-    warm_start: Any = None,
+    warm_start: Saem | None = WARM_START,
+    centring: str = "auto",
     log_likelihood: bool = False,
     max_treedepth: int = MAX_TREEDEPTH,
     save_warmup: bool = False,
@@ -55,9 +69,12 @@ def fit(
 ) -> xr.DataTree:
     """Sample the posterior with the No-U-Turn sampler.
 
-    Every chain starts near the prior medians, with jitter in every coordinate, where density and
-    gradient were found finite. Ctrl-C ends sampling early and returns the draws so far; in warm-up there
-    are none yet, and KeyboardInterrupt is raised.
+    A short SAEM estimate comes first (`warm_start`): every chain starts at population values drawn around it
+    with their standard errors, and at a draw of each subject's parameters given its data; and the random
+    effects of each subject are sampled in coordinates that fit what its data say (`centring`). Neither
+    changes the posterior. With ``warm_start=None`` chains start near the prior medians, with jitter in every
+    coordinate. Starts are where density and gradient were found finite. Ctrl-C ends sampling early and
+    returns the draws so far; in warm-up there are none yet, and KeyboardInterrupt is raised.
 
     Parameters
     ----------
@@ -65,7 +82,8 @@ def fit(
     data : EventTable
         With observations.
     draws, tune : int
-        Draws of each chain that are kept, and warm-up iterations before them.
+        Draws of each chain that are kept, and warm-up iterations before them; by default 200 after a warm
+        start, 1000 without one.
     chains : int
     sampler : "nutpie", "pymc", "numpyro" or "blackjax"
         Who runs NUTS. All sample the same density and return the same groups, names and dims. The last
@@ -81,9 +99,15 @@ def fit(
     progress : bool
         Show how far the chains are.
     starts : mapping of variable to value, optional
-        In place of the prior medians, on the natural scale: ``{"CL_pop": 3.0}``. Jitter is still added.
-    warm_start
-        Not yet: a point estimate to start from.
+        In place of the prior medians, on the natural scale: ``{"CL_pop": 3.0}``: where the warm start begins,
+        or the chains without one, jitter added.
+    warm_start : Saem or None
+        The estimate that chains start from, ``pb.Saem(...)``; None for none. A model that it cannot be made
+        for is sampled without it: ``dt.attrs["warm_start"]`` says why, and a warning where it was asked for.
+    centring : "auto", "centred" or "non-centred"
+        How random effects are sampled whose `centred` the model leaves open. "auto": after a warm start,
+        between centred and non-centred subject by subject; without one, each part of `variability` as the
+        information in its data at the prior medians suggests. The posterior and its names are the same.
     log_likelihood : bool
         Also store the log density of every observation given every draw, which `popbayes.loo` needs; it
         computes it by itself where it is absent. Draws x observations numbers.
@@ -113,29 +137,32 @@ def fit(
     clock, data = Clock.start(), as_events(data)
     known = [name for name in signature(fit).parameters if name != "sampler_kwargs"]
     backend = chosen(sampler, sampler_kwargs, known, cores=cores, save_warmup=save_warmup)
-    _check_numbers(draws=draws, tune=tune, chains=chains, cores=cores, max_treedepth=max_treedepth)
+    _check_warm_start(warm_start, centring)
+    numbers = {"draws": draws, "tune": tune, "chains": chains, "cores": cores, "max_treedepth": max_treedepth}
+    _check_numbers(**numbers)
     _check_acceptance(target_accept)
-    if warm_start is not None:
-        raise NotImplementedError(
-            "warm_start comes in a later version of popbayes (a SAEM estimate that hands NUTS its start). "
-            "Until then start at values of your own with starts={name: value}."
-        )
-    settings = {
+    settings: dict[str, Any] = {
         "draws": int(draws),
-        "tune": int(tune),
         "chains": int(chains),
         "cores": int(cores or min(chains, processors())),
         "seed": checked_seed(seed),
         "target_accept": float(target_accept or TARGET_ACCEPT),
         "max_treedepth": int(max_treedepth),
     }
-    asked = {"sampler": sampler, "sampler_options": json.dumps(sampler_kwargs)}
+    asked = {"sampler": sampler, "sampler_options": json.dumps(sampler_kwargs), "centring": centring}
     with working("popbayes: building the model", progress):
         study = Study(model.resolved(data), data)
-        graph = building.build(study.model, data)
-        _check_unknowns(graph)
-        task = _task(study, graph, settings, starts or {}, progress, save_warmup, sampler_kwargs)
+        _check_unknowns(study.model)
+        study.model.check(data)
+        building.check_observations(study.model, data)
+    warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
+    settings["tune"] = int(tune or (TUNE if warm is None else TUNE_WARM))
+    with working("popbayes: writing the graph", progress):
+        plan = _plan(study, warm, centring, starts or {}, settings["seed"])
+        asked["warm_start"] = json.dumps(said)
+        task = _task(plan, settings, progress, save_warmup, sampler_kwargs)
         groups = study_groups(study)
+    graph = plan.graph
     drawn = backend.run(task)
     attrs = {**settings, **asked, **clock.stop()}
     try:
@@ -151,7 +178,7 @@ def fit(
 
 def _check_numbers(**numbers: Any) -> None:
     for name, number in numbers.items():
-        if name == "cores" and number is None:
+        if name in ("cores", "tune") and number is None:
             continue
         whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
         if not whole or number < 1:
@@ -163,12 +190,14 @@ def _check_acceptance(target_accept: float | None) -> None:
         raise ValueError(f"target_accept must be between 0 and 1, both excluded; not {target_accept!r}.")
 
 
-def _check_unknowns(graph: Any) -> None:
-    if not graph.free_RVs:
+def _check_unknowns(model: PopModel) -> None:
+    priors = {name: prior for name, (prior, _) in population_priors(model).items()}
+    spread = {f"{dims.OMEGA}_{name}": prior for name, prior in model.omega_priors.items()}
+    named = {**priors, **spread, **model.observation.priors}
+    free = {name: prior for name, prior in named.items() if not isinstance(prior, Fixed)}
+    if not free and not model.eta_names:
         raise ValueError("Every value of the model is fixed: there is nothing to estimate. Use pb.simulate.")
-    discrete = [
-        variable.name for variable in graph.free_RVs if variable.dtype.startswith(("int", "uint", "bool"))
-    ]
+    discrete = [name for name, prior in free.items() if prior.discrete]
     if discrete:
         raise ValueError(
             f"{', '.join(discrete)} can take whole numbers only, but NUTS needs continuous values. "
@@ -176,26 +205,70 @@ def _check_unknowns(graph: Any) -> None:
         )
 
 
+def _warm(
+    study: Study, method: Saem | None, seed: int, starts: Mapping[str, Any], progress: bool
+) -> tuple[WarmStart | None, dict[str, Any]]:
+    """The warm start, and what the DataTree says of it; why there is none where there is none."""
+    if method is None:
+        return None, {"none": "warm_start=None"}
+    if not study.model.eta_names:
+        return None, {"none": "there are no random effects"}
+    try:
+        with working("popbayes: warm start (SAEM)", progress):
+            warm = started(study, method, seed, starts)
+    except (NotHonoured, np.linalg.LinAlgError) as error:
+        if method is not WARM_START:
+            warnings.warn(
+                f"There is no warm start: {error} The chains start at the prior medians.", stacklevel=3
+            )
+        return None, {"none": str(error)}
+    return warm, warm.described()
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is sampled: the study as its centring was chosen, its graph, and where chains start."""
+
+    study: Study
+    graph: Any
+    starts: Starts
+
+
+def _plan(study: Study, warm: WarmStart | None, centring: str, given: Mapping[str, Any], seed: int) -> Plan:
+    between: Information | None = warm.information if warm is not None and centring == "auto" else None
+    if between is None:
+        study = Study(centred_model(study, centring, warm), study.events)
+    graph = building.build(study.model, study.events, between)
+    if warm is None:
+        return Plan(study, graph, _starts(study, graph, given, seed))
+    return Plan(study, graph, made_starts(graph, lambda rng: warm.point(study, between, rng), seed))
+
+
 def _task(
-    study: Study,
-    graph: Any,
+    plan: Plan,
     settings: dict[str, Any],
-    given: Mapping[str, Any],
     progress: bool,
     save_warmup: bool,
     options: Mapping[str, Any],
 ) -> Task:
-    starts = _starts(study, graph, given, settings["seed"])
+    layout = _layout(plan.study)
     return Task(
-        graph=graph,
-        starts=starts,
-        explain=lambda start: explain_start(graph, _layout(study), starts, start),
-        keep=_stored(study.model, graph),
+        graph=plan.graph,
+        starts=plan.starts,
+        explain=lambda start: explain_start(plan.graph, layout, plan.starts, start),
+        keep=_stored(plan.study.model, plan.graph),
         progress=progress,
         save_warmup=save_warmup,
         options=options,
         **settings,
     )
+
+
+def _check_warm_start(warm_start: Any, centring: Any) -> None:
+    if warm_start is not None and not isinstance(warm_start, Saem):
+        raise TypeError(f"warm_start must be pb.Saem(...) or None, not {warm_start!r}.")
+    if centring not in CENTRINGS:
+        raise ValueError(f"centring must be one of {listed(CENTRINGS)}, not {centring!r}.")
 
 
 def _starts(study: Study, graph: Any, given: Mapping[str, Any], seed: int) -> Starts:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytensor
 from pymc.distributions.continuous import FlatRV, HalfFlatRV
 from pymc.initial_point import make_initial_point_fn
 
@@ -22,16 +23,20 @@ TRIES_BEFORE_SHRINKING = 5
 class Starts:
     """A centre and a spread for every coordinate of the unconstrained space.
 
-    The coordinates are those of the free variables of the graph, in its order, each in C order.
+    The coordinates are those of the free variables of the graph, in its order, each in C order. With a
+    `maker` (a warm start) each start is one that it makes; without, the centre with uniform jitter.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     centre: np.ndarray
     spread: np.ndarray
+    maker: Callable[[np.random.Generator], np.ndarray] | None = None
 
     def draw(self, rng: np.random.Generator, shrink: float = 1.0) -> np.ndarray:
-        """One start: the centre with uniform jitter in every coordinate."""
+        """One start; with `shrink` below 1 nearer to the centre."""
+        if self.maker is not None:
+            return self.centre + shrink * (self.maker(rng) - self.centre)
         return self.centre + shrink * JITTER * self.spread * rng.uniform(-1.0, 1.0, self.centre.size)
 
     def point(self, flat: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,6 +80,40 @@ def starts_of(graph: Any, medians: Mapping[str, Any], seed: int) -> Starts:
         shapes=tuple(np.shape(value) for value in middle.values()),
         centre=_flat(middle),
         spread=np.where(np.isfinite(spread) & (spread > 0), spread, 1.0),
+    )
+
+
+def made_starts(graph: Any, make: Callable[[np.random.Generator], Mapping[str, Any]], seed: int) -> Starts:
+    """Starts that `make` draws, as values of the free variables by name on their natural scales.
+
+    Centre and spread are the mean and the SD of `PRIOR_DRAWS` of them in each coordinate.
+    """
+    shaped = make(np.random.default_rng(seed))
+    inputs, outputs, names = [], [], []
+    for variable in graph.free_RVs:
+        natural = variable.type()
+        transform = graph.rvs_to_transforms[variable]
+        inputs.append(natural)
+        names.append(graph.rvs_to_values[variable].name)
+        outputs.append(natural if transform is None else transform.forward(natural, *variable.owner.inputs))
+    forward = pytensor.function(inputs, outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+    order = [variable.name for variable in graph.free_RVs]
+
+    def flat(rng: np.random.Generator) -> np.ndarray:
+        point = make(rng)
+        arrays = [np.asarray(point[name], dtype=np.float64) for name in order]
+        return np.concatenate([np.ravel(value) for value in forward(*arrays)])
+
+    cloud = np.stack([flat(np.random.default_rng(one)) for one in range(PRIOR_DRAWS)])
+    spread = cloud.std(axis=0)
+    return Starts(
+        names=tuple(names),
+        shapes=tuple(
+            np.shape(one) for one in forward(*[np.asarray(shaped[n], dtype=np.float64) for n in order])
+        ),
+        centre=cloud.mean(axis=0),
+        spread=np.where(spread > 0, spread, 1.0),
+        maker=flat,
     )
 
 

@@ -78,14 +78,14 @@ def test_information_gives_back_the_conditional_distribution_it_was_made_of():
     root = rng.standard_normal((5, 2, 2))
     truth = root @ np.swapaxes(root, 1, 2)
     omega, mu = np.diag([0.09, 0.16]) + 0.05, np.array([[1.0, 2.0]] * 5)
-    covariance = np.linalg.inv(truth + np.linalg.inv(omega))
     mean = mu + 0.1 * rng.standard_normal((5, 2))
-    found = Information.of_posterior(("CL", "V"), mean, covariance, omega, mu)
-    np.testing.assert_allclose(found.precision, truth, rtol=1e-8)
+    found = Information.of_mean(("CL", "V"), truth, mean, omega, mu)
+    np.testing.assert_allclose(found.precision, truth, **EXACT)
+    covariance = np.linalg.inv(truth + np.linalg.inv(omega))
     again = np.einsum("nij,nj->ni", covariance, found.pull + mu @ np.linalg.inv(omega))
-    np.testing.assert_allclose(again, mean, rtol=1e-8)
-    wide = Information.of_posterior(("CL", "V"), mean, np.tile(2 * omega, (5, 1, 1)), omega, mu)
-    np.testing.assert_allclose(wide.precision, 0.0, atol=1e-10)
+    np.testing.assert_allclose(again, mean, **EXACT)
+    worse = Information.of_mean(("CL", "V"), truth - 1e3 * np.eye(2), mean, omega, mu)
+    np.testing.assert_allclose(worse.precision, 0.0, atol=1e-10)
 
 
 def test_centring_that_the_model_says_is_kept(theophylline_model, theophylline):

@@ -146,9 +146,11 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed):
         ({"cores": 2, "sampler": "numpyro"}, ValueError, "numpyro runs one chain after the other"),
         ({"save_warmup": True, "sampler": "blackjax"}, ValueError, "nutpie and pymc do"),
         ({"chain_method": "parallel", "sampler": "numpyro"}, ValueError, "'sequential', 'vectorized'"),
-        ({"warm_start": 1}, NotImplementedError, "comes in a later version"),
+        ({"warm_start": 1}, TypeError, r"must be pb.Saem\(...\) or None, not 1"),
+        ({"centring": "half"}, ValueError, "centring must be one of auto"),
+        ({"starts": {"CL": 2.0}}, ValueError, "the warm start begins at values of ka_pop, CL_pop"),
         (
-            {"starts": {"CL": 2.0}},
+            {"starts": {"CL": 2.0}, "warm_start": None},
             ValueError,
             "starts has 'CL', which is not sampled; sampled are ka_pop, CL_pop",
         ),

@@ -103,11 +103,18 @@ def test_a_start_that_is_not_finite_names_subject_and_parameter(theophylline):
     weight[theophylline.record_subject == 6] = 1e6
     data = dataclasses.replace(theophylline, covariates={"WT": weight})
     with pytest.raises(ValueError, match=r"subject 7\. Its parameter CL is not finite"):
-        fit(one_compartment(prior.Normal(0.01, 0.001)), data, sampler="pymc", progress=False, chains=1)
+        fit(
+            one_compartment(prior.Normal(0.01, 0.001)),
+            data,
+            sampler="pymc",
+            progress=False,
+            chains=1,
+            warm_start=None,
+        )
 
 
 def test_a_prior_that_excludes_the_start_is_named(theophylline):
-    with pytest.raises(ValueError, match="prior density of CL_pop is not finite"):
+    with pytest.raises(ValueError, match="prior density of CL_pop"):
         fit(
             one_compartment(0.01),
             theophylline,
@@ -115,6 +122,7 @@ def test_a_prior_that_excludes_the_start_is_named(theophylline):
             progress=False,
             chains=1,
             starts={"CL_pop": np.inf},
+            warm_start=None,
         )
 
 

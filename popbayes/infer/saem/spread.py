@@ -1,0 +1,295 @@
+"""The covariance of random effects: its pattern, and its estimate from sums of squares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+from popbayes import dims
+from popbayes.infer.saem.layout import Coordinate, positive
+from popbayes.model import PopModel
+from popbayes.parameters.priors import Fixed
+
+STEPS = 8
+"""Iterations of the numerical search at each call; it goes on from the last result at the next."""
+DIFFERENCE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """Slope and curvature (of minus the log density) of priors at a point, one for each coordinate."""
+
+    slope: np.ndarray
+    curvature: np.ndarray
+
+    @classmethod
+    def none(cls, n: int) -> "Quadratic":
+        """No priors."""
+        return cls(np.zeros(n), np.zeros(n))
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Which random effects vary by how much and together.
+
+    Attributes
+    ----------
+    names : tuple of str
+    known : (n_eta,)
+        Fixed SDs; nan where they are estimated.
+    blocks : tuple of (indices, lkj)
+        Correlated effects.
+    """
+
+    names: tuple[str, ...]
+    known: np.ndarray
+    blocks: tuple[tuple[tuple[int, ...], float], ...]
+    coordinates: tuple[Coordinate, ...]
+
+    @classmethod
+    def of(cls, model: PopModel) -> "Pattern":
+        """Of a model."""
+        priors = model.omega_priors
+        known = [prior.value if isinstance(prior, Fixed) else np.nan for prior in priors.values()]
+        place = {name: k for k, name in enumerate(model.eta_names)}
+        blocks = tuple((tuple(place[n] for n in names), lkj) for names, lkj in model.correlated_blocks)
+        free = tuple(positive(dims.OMEGA, prior) for prior in priors.values() if not isinstance(prior, Fixed))
+        return cls(model.eta_names, np.array(known), blocks, free)
+
+    @property
+    def estimated(self) -> np.ndarray:
+        """Which SDs are estimated, (n_eta,)."""
+        return np.isnan(self.known)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Correlated pairs, in the order of the parameter table."""
+        return [
+            (block[low], block[high])
+            for block, _ in self.blocks
+            for high in range(1, len(block))
+            for low in range(high)
+        ]
+
+    def start(self, least: float) -> np.ndarray:
+        """Covariance to start from: SDs at their prior medians, or `least` where that is more."""
+        medians = np.full(len(self.names), np.nan)
+        medians[self.estimated] = [max(one.prior.start(), least) for one in self.coordinates]
+        return np.diag(np.where(self.estimated, medians, self.known) ** 2)
+
+    def likeliest(
+        self, squares: np.ndarray, n: int, before: np.ndarray, prior: Quadratic | None
+    ) -> np.ndarray:
+        r"""Covariance that makes the random effects likeliest, with priors where they are given.
+
+        Parameters
+        ----------
+        squares : (n_eta, n_eta)
+            Mean over subjects of :math:`\eta_i \eta_i^\top`.
+        n : int
+            Subjects.
+        before : (n_eta, n_eta)
+            The estimate so far, where a search begins.
+        prior : Quadratic or None
+            Of the logarithms of estimated SDs, around `before`; None: maximum likelihood.
+        """
+        inside = {k for block, _ in self.blocks for k in block}
+        out = np.zeros_like(squares)
+        place = np.cumsum(self.estimated) - 1
+        quadratic = prior or Quadratic.none(len(self.coordinates))
+        for k in range(len(self.names)):
+            if k not in inside:
+                out[k, k] = self.known[k] ** 2
+                if self.estimated[k]:
+                    slope, curvature = quadratic.slope[place[k]], quadratic.curvature[place[k]]
+                    out[k, k] = _one_variance(squares[k, k], n, before[k, k], slope, curvature)
+        for block, lkj in self.blocks:
+            index = np.ix_(block, block)
+            whole = prior is None and np.all(self.estimated[list(block)])
+            if whole:
+                out[index] = squares[index]
+            else:
+                own = place[list(block)]
+                free = self.estimated[list(block)]
+                slope = np.where(free, quadratic.slope[own], 0.0)
+                curvature = np.where(free, quadratic.curvature[own], 0.0)
+                exponent = 0.0 if prior is None else lkj - 1
+                search = _Block(squares[index], n, before[index], slope, curvature, free, exponent)
+                out[index] = search.best()
+        return out
+
+
+def _one_variance(square: float, n: int, before: float, slope: float, curvature: float) -> float:
+    """Newton steps for log omega: ``-n u - n square exp(-2u) / 2`` plus the prior's parabola."""
+    if slope == 0 and curvature == 0:
+        return square
+    start = u = 0.5 * np.log(before)
+    for _ in range(STEPS):
+        away = n * square * np.exp(-2 * u)
+        step = (away - n + slope - curvature * (u - start)) / (2 * away + max(curvature, 0.0) + 1e-12)
+        u += float(np.clip(step, -0.5, 0.5))
+    return float(np.exp(2 * u))
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Search for the SDs and correlations of one block of effects."""
+
+    squares: np.ndarray
+    n: int
+    before: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+    free: np.ndarray
+    lkj: float
+
+    def best(self) -> np.ndarray:
+        sd = np.sqrt(np.diag(self.before))
+        start = np.concatenate([np.log(sd)[self.free], _partial(self.before / np.outer(sd, sd))])
+        found = optimize.minimize(
+            self._value_and_slope, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS}
+        )
+        return self._covariance(found.x[None])[0]
+
+    def _value_and_slope(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        steps = DIFFERENCE * np.eye(len(x))
+        values = self._loss(np.concatenate([x[None], x + steps, x - steps]))
+        return float(values[0]), (values[1 : len(x) + 1] - values[len(x) + 1 :]) / (2 * DIFFERENCE)
+
+    def _split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logarithms of SDs, and Cholesky factors of correlations."""
+        count = int(self.free.sum())
+        logs = np.tile(0.5 * np.log(np.diag(self.before)), (len(x), 1))
+        logs[:, self.free] = x[:, :count]
+        return logs, _correlation_factor(np.tanh(x[:, count:]), len(self.before))
+
+    def _covariance(self, x: np.ndarray) -> np.ndarray:
+        logs, factor = self._split(x)
+        root = np.exp(logs)[:, :, None] * factor
+        return root @ np.swapaxes(root, 1, 2)
+
+    def _loss(self, x: np.ndarray) -> np.ndarray:
+        logs, factor = self._split(x)
+        half = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+        scaled = self.squares / np.exp(logs[:, :, None] + logs[:, None, :])
+        inside = np.trace(np.linalg.solve(factor @ np.swapaxes(factor, 1, 2), scaled), axis1=1, axis2=2)
+        moved = logs - 0.5 * np.log(np.diag(self.before))
+        prior = (self.slope * moved - 0.5 * self.curvature * moved**2).sum(axis=1)
+        return self.n * (logs.sum(axis=1) + half + 0.5 * inside) - prior - 2 * self.lkj * half
+
+
+def _partial(corr: np.ndarray) -> np.ndarray:
+    """Hyperbolic arctangents of the canonical partial correlations, row by row."""
+    factor = np.linalg.cholesky(corr)
+    out = []
+    for i in range(1, len(corr)):
+        rest = 1.0
+        for j in range(i):
+            share = np.clip(factor[i, j] / rest, -0.999, 0.999)
+            out.append(np.arctanh(share))
+            rest *= np.sqrt(1 - share**2)
+    return np.array(out)
+
+
+def _correlation_factor(partial: np.ndarray, size: int) -> np.ndarray:
+    """Cholesky factors, (..., size, size), from partial correlations (..., pairs)."""
+    factor = np.zeros((len(partial), size, size))
+    factor[:, 0, 0] = 1.0
+    at = 0
+    for i in range(1, size):
+        rest = np.ones(len(partial))
+        for j in range(i):
+            factor[:, i, j] = partial[:, at] * rest
+            rest = rest * np.sqrt(np.maximum(1 - partial[:, at] ** 2, 1e-12))
+            at += 1
+        factor[:, i, i] = rest
+    return factor
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Densities of random effects around an estimate of their covariance, in free coordinates.
+
+    The coordinates are moves of the logarithms of the estimated SDs and of the hyperbolic arctangents of the
+    canonical partial correlations of each block.
+    """
+
+    pattern: Pattern
+    omega: np.ndarray
+    free: np.ndarray
+
+    @classmethod
+    def of(cls, pattern: Pattern, omega: np.ndarray) -> "Spread":
+        """Around `omega`."""
+        sds = np.sqrt(np.diag(omega))
+        corr = omega / np.outer(sds, sds) if len(sds) else omega
+        partial = [_partial(corr[np.ix_(block, block)]) for block, _ in pattern.blocks]
+        return cls(pattern, omega, np.concatenate([np.log(sds)[pattern.estimated], *partial]))
+
+    def covariance(self, moved: np.ndarray) -> np.ndarray:
+        """Covariance after a move of the coordinates."""
+        count = int(self.pattern.estimated.sum())
+        x = self.free + moved
+        logs = 0.5 * np.log(np.diag(self.omega))
+        logs[self.pattern.estimated] = x[:count]
+        corr, at = np.eye(len(logs)), count
+        for block, _ in self.pattern.blocks:
+            pairs = len(block) * (len(block) - 1) // 2
+            factor = _correlation_factor(np.tanh(x[None, at : at + pairs]), len(block))[0]
+            corr[np.ix_(block, block)] = factor @ factor.T
+            at += pairs
+        sds = np.exp(logs)
+        return np.outer(sds, sds) * corr
+
+    def log_density(self, moved: np.ndarray, eta: np.ndarray) -> np.ndarray:
+        """Of random effects (..., n_eta) after a move, up to a constant, (...,)."""
+        covariance = self.covariance(moved)
+        inside = np.sum((eta @ np.linalg.inv(covariance)) * eta, axis=-1)
+        return -0.5 * (np.linalg.slogdet(covariance)[1] + inside)
+
+    def log_density_of_moments(self, moved: np.ndarray, squares: np.ndarray) -> float:
+        """The sum over subjects of its mean, from the mean squares (n_subject, n_eta, n_eta)."""
+        if not len(self.omega):
+            return 0.0
+        covariance = self.covariance(moved)
+        inside = np.sum(np.linalg.inv(covariance) * squares.sum(axis=0))
+        return float(-0.5 * (len(squares) * np.linalg.slogdet(covariance)[1] + inside))
+
+
+def masked(pattern: Pattern, squares: np.ndarray) -> np.ndarray:
+    """Sums of squares with uncorrelated pairs set to 0."""
+    allowed = np.eye(len(pattern.names), dtype=bool)
+    for block, _ in pattern.blocks:
+        allowed[np.ix_(block, block)] = True
+    return np.where(allowed, squares, 0.0)
+
+
+def regression(
+    matrix: np.ndarray, zeta: np.ndarray, precision: np.ndarray, now: np.ndarray, prior: Quadratic | None
+) -> np.ndarray:
+    r"""Coefficients that make individual parameters likeliest: generalised least squares.
+
+    .. math:: c = \Big(\sum_i X_i^\top \Omega^{-1} X_i\Big)^{-1} \sum_i X_i^\top \Omega^{-1} \zeta_i
+
+    with the prior's parabola around `now` added where there is one.
+
+    Parameters
+    ----------
+    matrix : (n_subject, n_eta, n_linear)
+    zeta : (n_subject, n_eta)
+    """
+    weighted = np.einsum("nik,ij->njk", matrix, precision)
+    information = np.einsum("njk,njl->kl", weighted, matrix)
+    score = np.einsum("njk,nj->k", weighted, zeta - matrix @ now)
+    if prior is not None:
+        information = information + np.diag(np.maximum(prior.curvature, 0.0))
+        score = score + prior.slope
+    if len(now) == 0:
+        return now
+    return now + np.linalg.lstsq(information, score, rcond=None)[0]
+
+
+def labels(coordinates: Sequence[Coordinate]) -> list[str]:
+    """Names of coordinates, with their levels."""
+    return [one.name if one.level is None else f"{one.name}[{one.level}]" for one in coordinates]

@@ -1,0 +1,224 @@
+"""Where chains begin after a SAEM estimate, and the coordinates that fit each subject's data.
+
+Every chain gets population values drawn around the estimates with their standard errors, and for each
+subject a draw of its individual parameters given its data; the graph gets what the data say of each
+subject (`popbayes.building.between`).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from popbayes import dims
+from popbayes.building.between import ETA_WHITE, Information
+from popbayes.building.starts import ETA_RAW, PARTIAL, PHI, centring, omega_together
+from popbayes.infer.saem.algorithm import Found, Iterations, NotHonoured
+from popbayes.infer.saem.conditional import Conditional, conditional_draws
+from popbayes.infer.saem.louis import louis
+from popbayes.infer.saem.method import Saem, as_values
+from popbayes.infer.saem.spread import Spread
+from popbayes.infer.subject_logp import SubjectDensity
+from popbayes.infer.tree import Study
+from popbayes.parameters.naming import listed, nearest
+
+Report = Callable[[int, float, str], None]
+
+POINTS = 8
+"""Draws of the random effects at which the information of the data on them is averaged."""
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """An estimate as chains need it.
+
+    Attributes
+    ----------
+    run, found
+        The SAEM run and its end.
+    conditional : Conditional
+        Draws of every subject's random effects.
+    root : (size, size)
+        Root of the covariance of the estimates, in the coordinates of the run.
+    seconds : float
+        What it took.
+    """
+
+    run: Iterations
+    found: Found
+    conditional: Conditional
+    root: np.ndarray
+    seconds: float
+
+    @property
+    def information(self) -> Information | None:
+        """What the data say of each subject; None without random effects.
+
+        The precision is the expected information of the observations about the random effects, averaged
+        over `POINTS` draws of them; the place is such that the conditional mean is that of the draws.
+        """
+        names = self.run.pattern.names
+        if not names:
+            return None
+        density = self.run.likelihood.density
+        values = as_values(self.run, self.found.x, self.found.omega)
+        known = density.precision(values)
+        draws = np.linspace(0, len(self.conditional.eta) - 1, POINTS).astype(int)
+        each = np.stack([density.local(values, self.conditional.eta[k]).information - known for k in draws])
+        precision = np.where(np.isfinite(each), each, 0.0).mean(axis=0)
+        mu = self.run.layout.locations(self.found.x)
+        return Information.of_mean(names, precision, self.conditional.mean + mu, self.found.omega, mu)
+
+    @property
+    def variance_ratios(self) -> np.ndarray:
+        """Conditional over population variance of every random effect, (subject, n_eta)."""
+        return self.conditional.sd**2 / np.diag(self.found.omega)
+
+    def population(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coordinates of the layout, covariance of random effects and its free coordinates, jittered."""
+        spread = Spread.of(self.run.pattern, self.found.omega)
+        moved = self.root @ rng.standard_normal(len(self.root))
+        n = len(self.found.x)
+        return self.found.x + moved[:n], spread.covariance(moved[n:]), spread.free + moved[n:]
+
+    def point(
+        self, study: Study, information: Information | None, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Values of all free variables of ``build(study.model, study.events, information)``.
+
+        Parameters
+        ----------
+        study : Study
+            The model as it is sampled: its centring may be chosen since.
+        information : Information or None
+            As given to `build`.
+        """
+        model, layout = study.model, self.run.layout
+        x, omega, free = self.population(rng)
+        point: dict[str, Any] = {
+            name: value[0] if _has_levels(layout.coordinates, name) else value[0, 0]
+            for name, value in layout.values(x[None]).items()
+        }
+        point |= self._spread_values(model, omega, free)
+        picked = rng.integers(len(self.conditional.eta), size=layout.study.design.n_subject)
+        eta = self.conditional.eta[picked, np.arange(len(picked))]
+        q = len(layout.linear)
+        # individual parameters stay where the data put them while the population moves
+        eta = eta + layout.centre(self.found.x[:q]) - layout.centre(x[:q])
+        return point | _effects(model, information, eta, layout.locations(x), omega)
+
+    def _spread_values(self, model: Any, omega: np.ndarray, free: np.ndarray) -> dict[str, Any]:
+        sds = np.sqrt(np.diag(omega))
+        estimated = self.run.pattern.estimated
+        found: dict[str, Any] = {}
+        if len(sds) and omega_together(model.omega_priors) is not None:
+            found[dims.OMEGA] = sds
+        else:
+            names = zip(model.eta_names, sds, estimated, strict=True)
+            found = {f"{dims.OMEGA}_{name}": sd for name, sd, own in names if own}
+        partial = free[int(estimated.sum()) :]
+        return found | ({PARTIAL: 0.5 + 0.5 * np.tanh(partial)} if len(partial) else {})
+
+    def described(self) -> dict[str, Any]:
+        """What the DataTree keeps of it, as JSON values."""
+        found, layout = self.found, self.run.layout
+        values = {
+            name: np.round(value[0], 10).tolist() for name, value in layout.values(found.x[None]).items()
+        }
+        return {
+            "method": "Saem",
+            "converged": found.converged,
+            "exploratory": found.exploratory,
+            "smoothing": len(found.trace) - found.exploratory,
+            "seconds": round(self.seconds, 3),
+            "estimates": values | {dims.OMEGA: np.sqrt(np.diag(found.omega)).round(10).tolist()},
+        }
+
+
+def _has_levels(coordinates: Any, name: str) -> bool:
+    return any(one.name == name and one.level is not None for one in coordinates)
+
+
+def _effects(
+    model: Any, information: Information | None, eta: np.ndarray, places: np.ndarray, omega: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Random effects in the coordinates that the graph samples."""
+    centred, raw, between = centring(model, information)
+    place = {name: k for k, name in enumerate(model.eta_names)}
+    found: dict[str, np.ndarray] = {}
+    if centred:
+        index = [place[name] for name in centred]
+        found[PHI] = (places + eta)[:, index]
+    if raw:
+        index = [place[name] for name in raw]
+        found[ETA_RAW] = np.linalg.solve(np.linalg.cholesky(omega[np.ix_(index, index)]), eta[:, index].T).T
+    if between and information is not None:
+        index = [place[name] for name in between]
+        own = information.only(between)
+        both = own.precision + np.linalg.inv(omega[np.ix_(index, index)])
+        factor = np.linalg.cholesky(both)
+        pull = own.pull - np.einsum("nij,nj->ni", own.precision, places[:, index])
+        shift = np.linalg.solve(factor, pull[..., None])[..., 0]
+        found[ETA_WHITE] = np.einsum("nji,nj->ni", factor, eta[:, index]) - shift
+    return found
+
+
+def started(
+    study: Study, settings: Saem, seed: int, starts: Mapping[str, Any], report: Report | None = None
+) -> WarmStart:
+    """Estimate the population with its priors, and look at every subject.
+
+    Parameters
+    ----------
+    starts : mapping
+        Population values to start the estimate from in place of prior medians.
+
+    Raises
+    ------
+    NotHonoured
+        If SAEM cannot estimate the model on these data, with the reason.
+    ValueError
+        For starts that it cannot begin at.
+    """
+    begun = time.perf_counter()
+    try:
+        density = SubjectDensity(study)
+    except ValueError as error:
+        raise NotHonoured(str(error)) from error
+    run = Iterations(density, settings, seed, use_priors=True)
+    run.begin_at(_checked(run, starts))
+    found = run.run(report)
+    if found.interrupted:
+        raise KeyboardInterrupt("Interrupted during the warm start: there are no draws to keep.")
+    conditional = conditional_draws(run, found, settings.draws)
+    root = _root(run, found, conditional)
+    return WarmStart(run, found, conditional, root, time.perf_counter() - begun)
+
+
+def _checked(run: Iterations, starts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuse starts that the estimate cannot begin at."""
+    known = {one.name: one for one in run.layout.coordinates}
+    for name, value in starts.items():
+        if name not in known:
+            raise ValueError(
+                f"starts has {name!r}, but the warm start begins at values of {listed(known)}."
+                f"{nearest(name, known)} Starts of other variables need warm_start=None."
+            )
+        with np.errstate(all="ignore"):
+            if not np.all(np.isfinite(known[name].free(np.asarray(value, dtype=np.float64)))):
+                raise ValueError(f"starts: {name} cannot be {value!r}.")
+    return starts
+
+
+def _root(run: Iterations, found: Found, conditional: Conditional) -> np.ndarray:
+    """Root of the covariance of the estimates; as if random effects were observed where that fails."""
+    information = louis(run, found, conditional).matrix + np.diag(run.prior_curvature(found))
+    errors = run.complete_errors(found)
+    scaled = information * np.outer(errors, errors)
+    if np.all(np.isfinite(scaled)):
+        size, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
+        # directions that the draws leave undetermined: at most three of these errors
+        return errors[:, None] * vectors / np.sqrt(np.maximum(size, 1 / 9))
+    return np.diag(errors)
