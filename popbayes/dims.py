@@ -33,6 +33,7 @@ APPROXIMATION = "approximation"
 ITERATION = "iteration"
 
 OMEGA = "omega"
+GAMMA = "gamma"
 CORR = "corr"
 ETA = "eta"
 DV = "dv"
@@ -53,3 +54,13 @@ def beta(parameter: str, column: str) -> str:
 def level_dim(column: str) -> str:
     """Name of the dimension of a categorical covariate's non-reference levels."""
     return f"{column}_level"
+
+
+def nu(parameters: tuple[str, ...]) -> str:
+    """Name of the degrees of freedom of random effects with a Student-t distribution: ``nu_CL_V``."""
+    return "nu_" + "_".join(parameters)
+
+
+def weight(parameters: tuple[str, ...]) -> str:
+    """Name of the weight of each subject in a Student-t distribution: ``weight_CL_V``; small is outlying."""
+    return "weight_" + "_".join(parameters)

@@ -5,8 +5,8 @@ residual error. Population values, subjects and residuals have random streams of
 """
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,16 @@ from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import Regimen, as_events
 from popbayes.infer.finite import broken, complaint
+from popbayes.infer.new_levels import kept, new_effects
 from popbayes.infer.pointwise import chunks, predictions, sigmas
-from popbayes.infer.population import Values, given_values, posterior_values, prior_values, random_effects
+from popbayes.infer.population import (
+    Values,
+    given_values,
+    outlying,
+    posterior_values,
+    prior_values,
+    random_effects,
+)
 from popbayes.infer.settings import checked_seed
 from popbayes.infer.tree import (
     Study,
@@ -40,7 +48,8 @@ class Source:
     """Where population values come from, and how the draws are labelled.
 
     `etas` is the random effects of the subjects of the design, (n_draw, n_subject, n_eta), or None
-    where new subjects are to be drawn.
+    where new subjects are to be drawn. `levels` holds the effects of occasions, sites and studies that are
+    known, by level: labels and (n_draw, n_group, n_names).
     """
 
     kind: str
@@ -49,6 +58,7 @@ class Source:
     chain: np.ndarray
     draw: np.ndarray
     etas: np.ndarray | None = None
+    levels: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def simulate(
@@ -59,6 +69,7 @@ def simulate(
     seed: int | None = None,
     n: int | None = None,
     new_subjects: bool = True,
+    new_levels: bool = False,
 ) -> xr.DataTree:
     r"""Draw observations from a model.
 
@@ -87,7 +98,10 @@ def simulate(
     new_subjects : bool
         True draws random effects anew, as for subjects not seen before: what a visual predictive check
         wants. False takes those of the posterior for the subjects with the same labels: another sample of
-        the same patients.
+        the same patients. Occasions that the fit does not know are drawn anew; those it knows are its own.
+    new_levels : bool
+        True draws the random effects of sites and studies (`variability.Level`) anew; False takes those of
+        the posterior where the label is known, and draws those of other labels anew.
 
     Returns
     -------
@@ -109,11 +123,11 @@ def simulate(
     """
     events = as_events(data)
     seed = checked_seed(seed)
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)]
-    model, source = _source(model, events, dt, n, new_subjects, streams[0])
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)]
+    model, source = _source(model, events, dt, n, new_subjects, new_levels, streams[0])
     model.check(events)
     study = Study(model, events)
-    simulated = _simulated(study, source, streams[1], streams[2])
+    simulated = _simulated(study, source, streams[1:])
     etas = "none" if not model.eta_names else "new" if source.etas is None else "own"
     groups = {source.group: _dataset(simulated, source), **study_groups(study)}
     if source.kind == "prior":
@@ -147,13 +161,14 @@ def _source(
     dt: xr.DataTree | Mapping[str, Any] | None,
     n: int | None,
     new_subjects: bool,
+    new_levels: bool,
     rng: np.random.Generator,
 ) -> tuple[PopModel, Source]:
     """The model with its covariate references, and the source of the population values."""
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, not {n!r}.")
     if isinstance(dt, xr.DataTree):
-        return _from_posterior(model, events, dt, n or DRAWS, new_subjects)
+        return _from_posterior(model, events, dt, n or DRAWS, new_subjects, new_levels)
     if not new_subjects:
         raise ValueError(
             "new_subjects=False needs the result of a fit, which holds the subjects' random effects."
@@ -168,7 +183,7 @@ def _source(
 
 
 def _from_posterior(
-    model: PopModel, events: EventTable, dt: xr.DataTree, n: int, new_subjects: bool
+    model: PopModel, events: EventTable, dt: xr.DataTree, n: int, new_subjects: bool, new_levels: bool
 ) -> tuple[PopModel, Source]:
     fitted = study_of(dt)
     if dims.POSTERIOR not in dt.children and not is_estimate(dt):
@@ -188,6 +203,7 @@ def _from_posterior(
         posterior[dims.CHAIN].to_numpy(),
         posterior[dims.DRAW].to_numpy(),
         etas,
+        _known_levels(fitted.model, posterior, new_subjects, new_levels),
     )
 
 
@@ -217,12 +233,22 @@ def _own_etas(posterior: xr.Dataset, events: EventTable) -> np.ndarray:
     return etas[:, [place[str(label)] for label in events.subjects]]
 
 
+def _known_levels(
+    model: PopModel, posterior: xr.Dataset, new_subjects: bool, new_levels: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Effects of occasions, sites and studies that a fit has and that are to be kept."""
+    return {
+        one.key: (posterior[one.dim].to_numpy(), posterior_values(posterior[[one.eta]])[one.eta])
+        for one in kept(model, new_subjects, new_levels)
+    }
+
+
 def same_design(one: EventTable, other: EventTable) -> bool:
     """Whether two event tables are the same but for the observed values and what they are called."""
     ignored = {"dv", "name", "source", "columns", "unused", "units", "row"}
-    for field in fields(EventTable):
-        mine, theirs = getattr(one, field.name), getattr(other, field.name)
-        if field.name in ignored:
+    for one_field in fields(EventTable):
+        mine, theirs = getattr(one, one_field.name), getattr(other, one_field.name)
+        if one_field.name in ignored:
             continue
         pairs = (
             [(mine.get(k), theirs.get(k)) for k in {*mine, *theirs}]
@@ -241,11 +267,10 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def _simulated(
-    study: Study, source: Source, subjects: np.random.Generator, residuals: np.random.Generator
-) -> dict[str, np.ndarray]:
+def _simulated(study: Study, source: Source, streams: Sequence[np.random.Generator]) -> dict[str, np.ndarray]:
     """`dv`, `ipred` and `pred`, each (n_draw, n_obs), computed in chunks of draws."""
     model, design = study.model, study.design
+    subjects, residuals, levels, tails = streams
     n_draw = len(source.chain) * len(source.draw)
     out = {name: np.empty((n_draw, design.n_obs)) for name in SIMULATED}
     found = {name: np.zeros(n_draw, dtype=bool) for name in model.parameters}
@@ -254,10 +279,15 @@ def _simulated(
         if source.etas is None:
             shape = (rows.stop - rows.start, design.n_subject, len(model.eta_names))
             etas = random_effects(model, values, subjects.standard_normal(shape))
+            if etas is not None:
+                etas = outlying(model, values, etas, tails)
         else:
             etas = source.etas[rows]
+        known = {key: (labels, own[rows]) for key, (labels, own) in source.levels.items()}
+        more = new_effects(model, design, values, rows.stop - rows.start, levels, known)
         typical = model.individual_parameters(values, None, design, np)
-        own = typical if etas is None else model.individual_parameters(values, etas, design, np)
+        none = etas is None and not more
+        own = typical if none else model.individual_parameters(values, etas, design, np, more)
         for name, theta in own.items():
             found[name][rows] = broken(theta)
         out[dims.PRED][rows] = predictions(study, typical)
@@ -296,6 +326,9 @@ def _population_dataset(model: PopModel, source: Source) -> xr.Dataset:
     labels = {dims.ETA_OF: list(model.eta_names), dims.ETA_OF2: list(model.eta_names)}
     own = {dims.OMEGA: (dims.ETA_OF,), dims.CORR: (dims.ETA_OF, dims.ETA_OF2)}
     own |= {name: (dim,) for name, (dim, _) in levels.items()}
+    for one in model.groupings:
+        own |= {one.sd: (one.of,), one.corr: (one.of, one.of2)}
+        labels |= {one.of: list(one.names), one.of2: list(one.names)}
     labels |= {dim: list(names) for dim, names in levels.values()}
     arrays = {}
     for name, value in source.values.items():

@@ -195,7 +195,10 @@ def test_names_and_dimensions_are_those_of_the_datatree(weighted, theophylline, 
             assert found["omega"] == ("eta_of",)
             assert found["eta"] == ("subject", "eta_of")
             assert found["dv"] == ("obs",)
-            assert {found[name] for name in NAMES} == {(over,)}
+            # only what varies is over segments
+            assert {name: found[name] for name in NAMES} == {
+                name: (over if name == "V" else "subject",) for name in NAMES
+            }
             assert (found.get("corr") == ("eta_of", "eta_of_")) is (kind != "independent")
             assert {"CL_pop", "beta_V_WT", "sigma_add", "sigma_prop"} <= set(graph.named_vars)
             assert "ipred" not in graph.named_vars
@@ -209,10 +212,12 @@ def test_parameters_in_the_graph_are_those_of_the_model(weighted, changing):
     point = somewhere(graph, 2)
     names = ["ka_pop", "CL_pop", "V_pop", "beta_V_WT", "eta"]
     values = computed(graph, names, point)
-    theta = model.individual_parameters(values, values["eta"], design_for(model, changing))
+    design = design_for(model, changing)
+    theta = model.individual_parameters(values, values["eta"], design)
     inside = computed(graph, NAMES, point)
     for name in NAMES:
-        np.testing.assert_allclose(inside[name], theta[name], **EXACT)
+        got = inside[name] if name == "V" else inside[name][design.segment_subject]  # only V varies
+        np.testing.assert_allclose(got, theta[name], **EXACT)
 
 
 def lkj_marginal(size, shape):

@@ -5,7 +5,8 @@ from popbayes import covariate, pk, prior, residual, variability
 from popbayes.building import build
 from popbayes.data.regimen import Regimen
 from popbayes.infer import pointwise
-from popbayes.infer.population import given_values, lkj_correlations, random_effects
+from popbayes.infer.new_levels import lkj_correlations
+from popbayes.infer.population import given_values, random_effects
 from popbayes.model import PopModel
 from popbayes.parameters.parameter import Parameter
 from popbayes.simulation import as_data, same_design, simulate

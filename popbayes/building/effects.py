@@ -11,93 +11,27 @@ from pytensor.tensor.variable import TensorVariable
 
 from popbayes import dims
 from popbayes.building.between import Information, Triangle, informed_effects, inverse_triangle
-from popbayes.building.families import family as family_of
-from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments, omega_together
+from popbayes.building.omegas import cholesky, identity, matrix, scales, square, times
+from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments
+from popbayes.building.tails import spreads
 from popbayes.building.wishart import covariance_potentials
 from popbayes.data.design import Design
 from popbayes.model import PopModel
-from popbayes.parameters.family import AbstractPrior
-from popbayes.parameters.priors import Fixed
 
 
-def variable(name: str, prior: AbstractPrior, over: str | None = None) -> Any:
-    """A free variable, or the known value."""
-    if isinstance(prior, Fixed):
-        return np.float64(prior.value)
-    family, arguments = prior.pymc
-    return family_of(family)(name, **arguments, dims=over)
-
-
-def _omega(model: PopModel) -> TensorVariable:
-    """SDs of the random effects, (eta_of,): one variable where the priors are of one family."""
-    together = omega_together(model.omega_priors)
-    if together is not None:
-        family, arguments = together
-        return family_of(family)(dims.OMEGA, **arguments, dims=dims.ETA_OF)
-    each = [variable(f"{dims.OMEGA}_{name}", prior) for name, prior in model.omega_priors.items()]
-    stacked = pt.stack([pt.as_tensor(one, dtype="float64") for one in each])
-    return pm.Deterministic(dims.OMEGA, stacked, dims=dims.ETA_OF)
-
-
-def _cholesky(model: PopModel) -> Triangle | None:
-    r"""Cholesky factor of the correlation matrix of all random effects; None without correlations.
-
-    The LKJ distribution of a `d` x `d` correlation matrix is that of independent canonical partial
-    correlations :math:`r_{ij} = 2 b_{ij} - 1` with :math:`b_{ij} \sim \mathrm{Beta}(a_j, a_j)`,
-    :math:`a_j = \text{lkj} + (d - 1 - j) / 2` for `j < i`, counted from 1; then
-    :math:`L_{ij} = r_{ij} \prod_{k<j} \sqrt{1 - r_{ik}^2}` and
-    :math:`L_{ii} = \prod_{k<i} \sqrt{1 - r_{ik}^2}`.
-
-    References
-    ----------
-    Lewandowski, Kurowicka & Joe, J. Multivariate Anal. 100 (2009) 1989-2001, section 2.
-    """
-    blocks = model.correlated_blocks
-    if not blocks:
+def _factor(model: PopModel) -> Triangle | None:
+    """Cholesky factor of the correlation matrix of all effects of subjects; None without correlations."""
+    if not model.has_correlations:
         return None
-    shapes = [
-        lkj + (len(block) - 2 - low) / 2
-        for block, lkj in blocks
-        for high in range(1, len(block))
-        for low in range(high)
-    ]
-    shape = np.float64(shapes[0]) if len(set(shapes)) == 1 else np.array(shapes)
-    partial = pm.Beta(PARTIAL, alpha=shape, beta=shape, dims=PAIR)
-    number = len(model.eta_names)
-    factor: Triangle = [[0.0] * row + [1.0] for row in range(number)]
-    at = 0
-    for block, _ in blocks:
-        index = [model.eta_names.index(name) for name in block]
-        for row, high in enumerate(index):
-            rest: Any = 1.0
-            for low in index[:row]:
-                share = partial[at]
-                factor[high][low] = (2.0 * share - 1.0) * rest
-                rest = 2.0 * pt.sqrt(share * (1.0 - share)) * rest
-                at += 1
-            factor[high][high] = rest
+    number, place = len(model.eta_names), model.eta_names.index
+    blocks = [(tuple(place(name) for name in names), lkj) for names, lkj in model.correlated_blocks]
+    factor = cholesky(blocks, number, PARTIAL, PAIR) if blocks else identity(number)
+    for names, known in model.fixed_correlations:
+        lower = np.linalg.cholesky(known)
+        for i, high in enumerate(names):
+            for j, low in enumerate(names[: i + 1]):
+                factor[place(high)][place(low)] = float(lower[i, j])
     return factor
-
-
-def _matrix(triangle: Triangle) -> TensorVariable:
-    """A triangle of scalars as a square matrix."""
-    number = len(triangle)
-    cells = [one for row in triangle for one in [*row, *[0.0] * (number - len(row))]]
-    return pt.stack([pt.as_tensor(one, dtype="float64") for one in cells]).reshape((number, number))
-
-
-def _square(factor: Triangle) -> TensorVariable:
-    """A lower triangular matrix of scalars times its transpose."""
-    number = len(factor)
-    below = [[_dot(factor[i], factor[j]) for j in range(i)] for i in range(number)]
-    cells = [1.0 if i == j else below[max(i, j)][min(i, j)] for i in range(number) for j in range(number)]
-    return pt.stack([pt.as_tensor(one, dtype="float64") for one in cells]).reshape((number, number))
-
-
-def _dot(row: Sequence[Any], columns: Sequence[Any]) -> Any:
-    """Sum of products, as far as both go; what is known to be zero is left out."""
-    pairs = ((a, b) for a, b in zip(row, columns, strict=False) if not (_is_zero(a) or _is_zero(b)))
-    return sum((a * b for a, b in pairs), start=0.0)
 
 
 def random_effects(
@@ -113,10 +47,10 @@ def random_effects(
     """
     if not model.eta_names:
         return {}
-    omega, factor = _omega(model), _cholesky(model)
+    omega, factor = scales(dims.OMEGA, model.omega_priors, dims.ETA_OF), _factor(model)
     covariance_potentials(model, omega, factor)
     if factor is not None:
-        pm.Deterministic(dims.CORR, _square(factor), dims=(dims.ETA_OF, dims.ETA_OF2))
+        pm.Deterministic(dims.CORR, square(factor), dims=(dims.ETA_OF, dims.ETA_OF2))
     ways = centring(model, information)
     mixed = sum(map(bool, ways)) > 1
     effects: dict[str, TensorVariable] = {}
@@ -127,6 +61,7 @@ def random_effects(
             rows = None if factor is None else [[factor[i][j] for j in index if j <= i] for i in index]
             columns = make(sds, rows, mixed, design, [places[name] for name in names])
             effects |= dict(zip(names, columns, strict=True))
+    effects |= {name: effects[name] * spread for name, spread in spreads(model).items()}
     in_order = {name: effects[name] for name in model.eta_names}
     pm.Deterministic(dims.ETA, pt.stack(list(in_order.values()), axis=1), dims=(dims.SUBJECT, dims.ETA_OF))
     return in_order
@@ -139,7 +74,7 @@ def _non_centred(
     over = (dims.SUBJECT, f"{ETA_RAW}_of" if mixed else dims.ETA_OF)
     raw = pm.Normal(ETA_RAW, 0.0, 1.0, dims=over)
     columns = [raw[:, k] for k in range(len(places))]
-    standard = columns if factor is None else _times(factor, columns)
+    standard = columns if factor is None else times(factor, columns)
     return [omega[k] * column for k, column in enumerate(standard)]
 
 
@@ -186,7 +121,7 @@ def _correlated_normal(
     PyMC's own takes a triangular solve for each evaluation, and twice the time; here the inverse of
     :math:`D L` comes with the factor, as the numbers of its lower triangle.
     """
-    scale = omega[:, None] * _matrix(factor)
+    scale = omega[:, None] * matrix(factor)
     whitening = [entry / omega[j] for row in inverse_triangle(factor) for j, entry in enumerate(row)]
     return pm.CustomDist(
         PHI,
@@ -210,7 +145,7 @@ def _normal_logp(
     distance = [value[..., k] - centre[..., k] for k in range(number)]
     entries = [whitening[k] for k in range(number * (number + 1) // 2)]
     rows = [entries[i * (i + 1) // 2 : (i + 1) * (i + 2) // 2] for i in range(number)]
-    squares = sum(one**2 for one in _times(rows, distance))
+    squares = sum(one**2 for one in times(rows, distance))
     return sum(pt.log(row[-1]) for row in rows) - 0.5 * squares - 0.5 * number * np.log(2 * np.pi)
 
 
@@ -225,12 +160,3 @@ def _normal_draw(
 def _normal_centre(rv: TensorVariable, size: Any, centre: TensorVariable, *rest: Any) -> TensorVariable:
     """Where PyMC starts: the mean."""
     return pt.broadcast_to(centre, rv.shape)
-
-
-def _times(triangle: Triangle, columns: Sequence[TensorVariable]) -> list[TensorVariable]:
-    """A lower triangular matrix times columns; entries known to be zero are left out."""
-    return [_dot(row, columns) for row in triangle]
-
-
-def _is_zero(entry: Any) -> bool:
-    return isinstance(entry, float) and entry == 0.0

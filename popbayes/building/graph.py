@@ -1,30 +1,44 @@
 """The graph: typical values, parameters, predictions and the likelihood."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
 
 from popbayes import dims
 from popbayes.building.between import ETA_WHITE, Information
 from popbayes.building.derived import derived_priors
-from popbayes.building.effects import random_effects, variable
+from popbayes.building.effects import random_effects
 from popbayes.building.likelihood import likelihood, likelihood_coords
 from popbayes.building.observations import check_observations
-from popbayes.building.starts import ETA_RAW, PAIR, PHI, centring, design_for, population_priors
+from popbayes.building.occasions import level_coords, level_effects
+from popbayes.building.omegas import variable
+from popbayes.building.starts import (
+    ETA_RAW,
+    PAIR,
+    PHI,
+    centring,
+    design_for,
+    first_segments,
+    population_priors,
+)
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.engine.op import predict
 from popbayes.model import PopModel
+from popbayes.model.levels import varying
 
 
 def build(model: PopModel, data: EventTable, information: Information | None = None) -> pm.Model:
     """Write a population model on its data as a PyMC model.
 
     Names and dimensions are those of the DataTree: `{P}_pop`, `beta_{P}_{COV}`, `omega` (eta_of), `corr`
-    (eta_of, eta_of_), `eta` (subject, eta_of), `{P}` (subject, or segment with time-varying covariates),
+    (eta_of, eta_of_), `eta` (subject, eta_of), `{P}` (subject, or segment where it varies in time),
+    `gamma` and `eta_occ` of occasions, `omega_SITE` and `eta_SITE` of a level,
     `sigma_*`, and the likelihood `dv` (obs), or `dv_{endpoint}` where there are several. What is sampled
     beside them: `eta_raw` (non-centred), `phi` (centred) or `eta_white` (between) in place of `eta`, and
     `corr_partial` in place of `corr`.
@@ -60,15 +74,26 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
         derived_priors(model, values)
         places = model.locations(values, design, pt)
         effects = random_effects(model, design, places, _usable(model, information))
-        theta = model.parameters_at(places, effects, design, pt)
-        over = dims.SUBJECT if design.one_segment_per_subject else dims.SEGMENT
-        theta = {
-            name: pm.Deterministic(name, pt.as_tensor(value), dims=over) for name, value in theta.items()
-        }
+        theta = model.parameters_at(places, effects, design, pt, level_effects(model, design))
+        theta = {name: pt.as_tensor(value) for name, value in theta.items()}
+        _register(model, design, theta)
         sigma = {name: variable(name, prior) for name, prior in model.observation.priors.items()}
         sigma |= {name: theta[name][design.obs_segment] for name in model.observation.parameters}
         likelihood(observed, predict(model.structural, design, theta, observed.output), sigma)
     return graph
+
+
+def _register(model: PopModel, design: Design, theta: Mapping[str, TensorVariable]) -> None:
+    """Individual parameters by their names: over subjects, or over segments where they vary in time."""
+    changing = varying(model, design)
+    first = first_segments(design)
+    for name, value in theta.items():
+        if name in changing:
+            pm.Deterministic(name, value, dims=dims.SEGMENT)
+        else:
+            pm.Deterministic(
+                name, value if design.one_segment_per_subject else value[first], dims=dims.SUBJECT
+            )
 
 
 def _usable(model: PopModel, information: Information | None) -> Information | None:
@@ -88,8 +113,10 @@ def _coords(
         coords[dims.SEGMENT] = np.arange(design.n_segment)
     if model.eta_names:
         coords[dims.ETA_OF] = list(model.eta_names)
-    if model.correlated_blocks:
+    coords |= level_coords(model, design)
+    if model.has_correlations:
         coords[dims.ETA_OF2] = list(model.eta_names)
+    if model.correlated_blocks:
         coords[PAIR] = [
             f"{block[low]}, {block[high]}"
             for block, _ in model.correlated_blocks

@@ -1,12 +1,14 @@
 """The free variables of the graph, known without opening it: their priors and where chains start."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from popbayes import dims
 from popbayes.building.between import ETA_WHITE, Information
+from popbayes.building.occasions import level_starts
+from popbayes.building.tails import tail_starts
+from popbayes.building.together import omega_together
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
@@ -66,6 +68,7 @@ def initial_values(
         first = first_segments(design)
         columns = [np.broadcast_to(places[name], design.n_segment)[first] for name in centred]
         found[PHI] = np.stack(columns, axis=1)
+    found |= level_starts(model, design) | tail_starts(model, design)
     sigmas = model.observation.priors.items()
     return found | {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
 
@@ -78,19 +81,6 @@ def population_priors(model: PopModel) -> dict[str, tuple[AbstractPrior, int]]:
         for one in model.coefficients(name):
             found[one.name] = (one.prior, len(one.labels))
     return {name: pair for name, pair in found.items() if not isinstance(pair[0], Fixed)}
-
-
-def omega_together(priors: Mapping[str, AbstractPrior]) -> tuple[str, dict[str, Any]] | None:
-    """Family and vector arguments where all SDs have priors of one family, else None."""
-    if any(isinstance(prior, Fixed) for prior in priors.values()):
-        return None
-    families, arguments = zip(*(prior.pymc for prior in priors.values()), strict=True)
-    same = len(set(families)) == 1 and len({tuple(one) for one in arguments}) == 1
-    if not same or not all(np.isscalar(value) for one in arguments for value in one.values()):
-        return None
-    stacked = {name: np.array([one[name] for one in arguments]) for name in arguments[0]}
-    plain = {name: value[0] if np.all(value == value[0]) else value for name, value in stacked.items()}
-    return families[0], plain
 
 
 def centring(

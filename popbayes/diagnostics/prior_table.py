@@ -95,6 +95,9 @@ def _priors(model: PopModel) -> dict[str, Any]:
                 f"{one.name}[{label}]" if label else one.name: one.prior for label in one.labels or ("",)
             }
     found |= {f"{dims.OMEGA}[{name}]": prior for name, prior in model.omega_priors.items()}
+    for level in model.groupings:
+        found |= {f"{level.sd}[{name}]": prior for name, prior in level.priors.items()}
+    found |= {dims.nu(names): prior for names, prior in model.tails}
     return found | dict(model.observation.priors)
 
 
@@ -102,7 +105,7 @@ def _record(row: Row, prior: Any) -> list[Any]:
     if prior is None or not prior.proper:
         return [row.unit, np.nan, np.nan, np.nan, np.nan, row.prior]
     low, middle, high = (float(q) for q in prior.quantile([0.05, 0.5, 0.95]))
-    fold = _fold(middle) if row.kind == "omega" and row.scale == "log" else np.nan
+    fold = _fold(middle) if row.kind in ("omega", "level") and row.scale == "log" else np.nan
     return [row.unit, low, middle, high, fold, row.prior]
 
 

@@ -95,7 +95,7 @@ def population_table(rows: list[Row], draws: xr.Dataset, interval: float, point:
         record = _fixed(row) if row.fixed else _estimate(draws_of(row, draws), interval, point)
         estimate = record["estimate"]
         record["rse_percent"] = 100 * record["sd"] / abs(estimate) if estimate else np.nan
-        log_omega = row.kind == "omega" and row.scale == "log"
+        log_omega = row.kind in ("omega", "level") and row.scale == "log"
         record["cv_percent"] = 100 * np.sqrt(np.expm1(estimate**2)) if log_omega else np.nan
         record["shrinkage_percent"] = 100 * shrunk.get(row.index, np.nan) if row.kind == "omega" else np.nan
         for name in ("rhat", "ess_bulk", "ess_tail"):

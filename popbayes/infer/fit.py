@@ -297,7 +297,19 @@ def _stored(model: PopModel, graph: Any) -> tuple[str, ...]:
     """Names that go into `posterior`, in model order: no raw, transformed or per-observation variables."""
     present = {variable.name for variable in graph.unobserved_RVs}
     rows = dict.fromkeys(row.name for row in model.population_rows())
-    wanted = [*rows, dims.OMEGA, dims.CORR, dims.ETA, *model.structural.parameters]
+    levels = [name for one in model.groupings for name in (one.sd, one.corr, one.eta)]
+    weights = [dims.weight(names) for names, _ in model.tails]
+    derived = [one.name for one in model.derived]
+    wanted = [
+        *rows,
+        dims.OMEGA,
+        dims.CORR,
+        *derived,
+        dims.ETA,
+        *levels,
+        *weights,
+        *model.structural.parameters,
+    ]
     return tuple(name for name in dict.fromkeys(wanted) if name in present)
 
 

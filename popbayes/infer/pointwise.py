@@ -153,7 +153,8 @@ def individual_theta(study: Study, draws: Draws) -> dict[str, np.ndarray]:
     """Parameters of every segment of every subject, (n_draw, n_segment), as the sampler saw them."""
     design, names = study.design, tuple(study.model.parameters)
     if not all(name in draws for name in names):
-        return study.model.individual_parameters(draws, draws.get(dims.ETA), design, np)
+        levels = {one.key: draws[one.eta] for one in study.model.groupings}
+        return study.model.individual_parameters(draws, draws.get(dims.ETA), design, np, levels)
     per_segment = (1, design.n_segment)
     return {
         name: values if values.shape[-1] in per_segment else values[..., design.segment_subject]

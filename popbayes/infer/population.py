@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from popbayes import dims
+from popbayes.infer.new_levels import correlated, level_prior_values, lkj_correlations
 from popbayes.infer.pointwise import flat_draws
 from popbayes.model import PopModel
 from popbayes.model.derived import derived_log_weights
@@ -56,13 +57,16 @@ def _independent_values(model: PopModel, n: int, rng: np.random.Generator) -> Va
             _draw(values, one.name, one.prior, (n, len(one.labels) or 1), rng)
     if model.eta_names:
         values[dims.OMEGA] = np.column_stack([prior.sample(rng, n) for prior in model.omega_priors.values()])
-    if model.correlated_blocks:
+    if model.has_correlations:
         values[dims.CORR] = _prior_correlations(model, n, rng)
     for names, prior in model.covariance_priors:
         place = [model.eta_names.index(name) for name in names]
         sd, corr = prior.sample(rng, n)
         values[dims.OMEGA][:, place] = sd
         values[dims.CORR][np.ix_(range(n), place, place)] = corr
+    for names, nu in model.tails:
+        _draw(values, dims.nu(names), nu, (n, 1), rng)
+    values |= level_prior_values(model, n, rng)
     for name, own in model.observation.priors.items():
         _draw(values, name, own, (n, 1), rng)
     return values
@@ -82,42 +86,9 @@ def _prior_correlations(model: PopModel, n: int, rng: np.random.Generator) -> np
     for names, shape in model.correlated_blocks:
         place = [model.eta_names.index(name) for name in names]
         corr[np.ix_(range(n), place, place)] = lkj_correlations(rng, n, len(place), shape)
-    return corr
-
-
-def lkj_correlations(rng: np.random.Generator, n: int, size: int, shape: float) -> np.ndarray:
-    r"""Correlation matrices with density proportional to :math:`|R|^{\text{shape} - 1}`.
-
-    By the canonical partial correlations of a C-vine: in column `j` of the Cholesky factor they are
-    :math:`2 B - 1` with :math:`B \sim \mathrm{Beta}(b_j, b_j)`, :math:`b_j = \text{shape} + (k - 2 - j) / 2`.
-
-    Parameters
-    ----------
-    rng : numpy Generator
-    n, size : int
-        How many matrices, of how many rows `k`.
-    shape : float
-        Of the LKJ distribution, > 0.
-
-    Returns
-    -------
-    (n, size, size)
-
-    References
-    ----------
-    Lewandowski, Kurowicka & Joe, J. Multivariate Anal. 100 (2009) 1989-2001.
-    """
-    chol = np.zeros((n, size, size))
-    left = np.ones((n, size))
-    for column in range(size - 1):
-        beta = shape + (size - 2 - column) / 2
-        partial = 2 * rng.beta(beta, beta, (n, size - 1 - column)) - 1
-        chol[:, column, column] = np.sqrt(left[:, column])
-        chol[:, column + 1 :, column] = partial * np.sqrt(left[:, column + 1 :])
-        left[:, column + 1 :] -= chol[:, column + 1 :, column] ** 2
-    chol[:, size - 1, size - 1] = np.sqrt(left[:, size - 1])
-    corr = chol @ np.swapaxes(chol, 1, 2)
-    corr[:, range(size), range(size)] = 1.0
+    for names, known in model.fixed_correlations:
+        place = [model.eta_names.index(name) for name in names]
+        corr[np.ix_(range(n), place, place)] = known
     return corr
 
 
@@ -156,10 +127,11 @@ def given_values(model: PopModel, given: Mapping[str, Any]) -> Values:
     if missing:
         raise ValueError(f"These population values are missing: {listed(missing)}.")
     values: dict[str, Any] = {
-        name: _vector(name, given[name], own) for name, own in labels.items() if name != dims.CORR
+        name: _vector(name, given[name], own) for name, own in labels.items() if not _is_matrix(name)
     }
-    if dims.CORR in labels:
-        values[dims.CORR] = _matrix(given[dims.CORR], model.eta_names)
+    values |= {name: _matrix(given[name], own) for name, own in labels.items() if _is_matrix(name)}
+    if dims.CORR not in values and model.fixed_correlations:
+        values[dims.CORR] = _prior_correlations(model, 1, np.random.default_rng(0))[0]
     _check_possible(model, values, labels)
     return {name: np.asarray(value, dtype=np.float64)[None] for name, value in values.items()}
 
@@ -171,13 +143,13 @@ def _check_possible(
     typical = {dims.pop(name): parameter for name, parameter in model.parameters.items()}
     observed = model.observation.limits
     for name, numbers in values.items():
-        if name == dims.CORR:
+        if _is_matrix(name):
             continue
         for label, number in zip(labels[name] or ("",), numbers, strict=True):
             shown = f"{name}[{label}]" if label else name
             if not np.isfinite(number):
                 raise ValueError(f"{shown} must be a finite number, not {number}.")
-            if name == dims.OMEGA and number < 0:
+            if name in (dims.OMEGA, *(one.sd for one in model.groupings)) and number < 0:
                 raise ValueError(f"{shown} is a standard deviation and must be >= 0, not {number:g}.")
             if name in observed and not observed[name][0] <= number <= observed[name][1]:
                 low, high = observed[name]
@@ -188,12 +160,22 @@ def _check_possible(
                 raise ValueError(f"{shown} must be {typical[name].range_text()}, not {number:g}.")
 
 
+def _is_matrix(name: str) -> bool:
+    """Whether a population value is a matrix of correlations."""
+    return name == dims.CORR or name.startswith(f"{dims.CORR}_")
+
+
 def _labels(model: PopModel) -> dict[str, tuple[str, ...]]:
     """Names of the population values that are not fixed, with their labels (none for a scalar)."""
     labels: dict[str, tuple[str, ...]] = {}
     for row in model.population_rows():
+        level = next((one for one in model.groupings if row.name in (one.sd, one.corr)), None)
+        if row.name == dims.CORR and not model.correlated_blocks:
+            continue
         if row.name in (dims.OMEGA, dims.CORR):
             labels[row.name] = model.eta_names
+        elif level is not None and row.name not in model.fixed:
+            labels[row.name] = level.names
         elif not row.fixed:
             own = (row.index,) if isinstance(row.index, str) else ()
             labels[row.name] = (*labels.get(row.name, ()), *own)
@@ -255,10 +237,18 @@ def random_effects(model: PopModel, values: Values, normal: np.ndarray) -> np.nd
         return None
     omega = values[dims.OMEGA] if dims.OMEGA in values else _fixed_omega(model)
     if dims.CORR in values:
-        size, vectors = np.linalg.eigh(values[dims.CORR])
-        root = vectors * np.sqrt(np.maximum(size, 0))[:, None, :]
-        normal = normal @ np.swapaxes(root, 1, 2)
+        normal = correlated(normal, values[dims.CORR])
     return normal * omega[:, None, :]
+
+
+def outlying(model: PopModel, values: Values, etas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Normal random effects of new subjects, made Student-t where the model has them so."""
+    for names, prior in model.tails:
+        nu = np.asarray(values.get(dims.nu(names), prior.quantile(0.5)), dtype=np.float64)
+        weight = rng.gamma(np.broadcast_to(nu / 2, etas.shape[:2])) / (nu / 2)
+        place = [model.eta_names.index(name) for name in names]
+        etas[..., place] /= np.sqrt(weight)[..., None]
+    return etas
 
 
 def _fixed_omega(model: PopModel) -> np.ndarray:

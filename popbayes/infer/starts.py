@@ -233,7 +233,11 @@ def _individual_parameters(
         variables, inputs=graph.value_vars, mode="FAST_COMPILE", on_unused_input="ignore"
     )
     with np.errstate(all="ignore"):
-        return dict(zip(layout.parameters, evaluate(point), strict=True))
+        values = dict(zip(layout.parameters, evaluate(point), strict=True))
+    place = {owner: k for k, owner in enumerate(dict.fromkeys(layout.owners))}
+    of_subject = np.array([place[owner] for owner in layout.owners])
+    every = len(layout.owners)
+    return {name: one if len(one) == every else one[of_subject] for name, one in values.items()}
 
 
 def _listing(theta: Mapping[str, np.ndarray], place: int) -> str:

@@ -21,6 +21,7 @@ from popbayes.engine.sensitivities import Solver
 from popbayes.infer.error_slopes import Slopes, interaction, refuse_unless_separate
 from popbayes.infer.pointwise import observation_logp, sigmas
 from popbayes.infer.tree import Study
+from popbayes.model.checks import check_subject_effects_only
 
 Values = Mapping[str, Any]
 Observe = Callable[[Values, np.ndarray], Slopes]
@@ -72,6 +73,7 @@ class SubjectDensity:
 
     def __post_init__(self) -> None:
         refuse_unless_separate(self.study)
+        check_subject_effects_only(self.study.model, "The marginal likelihood of a subject")
 
     @cached_property
     def solver(self) -> Solver:

@@ -157,9 +157,13 @@ def _segments(study: Study) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
     """Whose each segment is and when its first record is, with units."""
     events, design = study.events, study.design
     first = design.segment_record
+    groups: dict[str, Any] = {
+        f"segment_{key}": (group.labels[group.of_segment], {}) for key, group in design.groups.items()
+    }
     return {
         "segment_subject": (events.subjects[design.segment_subject], {}),
         "segment_time": (events.time[first], _units(events, "time")),
+        **groups,
     }
 
 

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.engine.declaration import Symbols
 from popbayes.model.derived import body_states
 from popbayes.parameters.derived import AbstractDerived, Cmax
+from popbayes.parameters.grouped import AbstractGrouped
 from popbayes.parameters.levels import AbstractLevels
 from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.parameter import Parameter
@@ -56,6 +58,12 @@ def check_parameters(model: "PopModel") -> None:
 def check_variability(model: "PopModel") -> None:
     """Refuse random effects on what is no parameter, and two on one."""
     seen: list[str] = []
+    keys = [block.key for block in model.variability if isinstance(block, AbstractGrouped)]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"variability has two parts by {key}; put their parameters into one.")
+        if key in model.parameters or f"{key}_of" == dims.ETA_OF:
+            raise ValueError(f"variability.Level({key!r}) has the name of a parameter; rename the column.")
     for block in model.variability:
         for name in block.names:
             if name not in model.parameters:
@@ -63,6 +71,8 @@ def check_variability(model: "PopModel") -> None:
                     f"variability names {name!r}, which is no parameter of the model; there are "
                     f"{listed(model.parameters)}.{nearest(name, model.parameters)}"
                 )
+            if isinstance(block, AbstractGrouped):
+                continue
             if name in seen:
                 raise ValueError(f"{name} is in more than one part of variability; keep it in one.")
             seen.append(name)
@@ -160,3 +170,22 @@ def check_derived(model: "PopModel") -> None:
                 f"two compartments, not for that of {one.replaced} here. Leave instead_of out: it is a "
                 "potential then."
             )
+
+
+def check_subject_effects_only(model: "PopModel", what: str) -> None:
+    """Refuse random effects that a method for normal effects of subjects cannot honour.
+
+    Raises
+    ------
+    ValueError
+        With the parts of `variability` concerned, and what to do.
+    """
+    beyond = [f"variability.{one.block.kind} (by {', '.join(one.block.columns)})" for one in model.groupings]
+    beyond += [f"Student-t effects of {', '.join(names)}" for names, _ in model.tails]
+    beyond += [f"known correlations of {', '.join(names)}" for names, _ in model.fixed_correlations]
+    beyond += [f"an inverse-Wishart prior of {', '.join(names)}" for names, _ in model.covariance_priors]
+    if beyond:
+        raise ValueError(
+            f"{what} integrates over normal random effects of subjects with estimated or independent "
+            f"correlations only, and the model has {'; '.join(beyond)}. Use pb.fit, which samples them all."
+        )

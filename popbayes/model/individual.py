@@ -39,6 +39,7 @@ def individual_values(
     effects: Mapping[str, Values],
     design: Design,
     xp: Any,
+    added: Mapping[str, Values] | None = None,
 ) -> dict[str, Values]:
     """Parameters of every segment from their locations and the random effects.
 
@@ -46,6 +47,7 @@ def individual_values(
     ----------
     places : what `locations` gave
     effects : name -> (..., n_subject) random effect, of the parameters that have one
+    added : name -> (..., n_segment), what occasions, sites and studies add
 
     Returns
     -------
@@ -54,10 +56,12 @@ def individual_values(
     theta = {}
     for name, parameter in parameters.items():
         place = places[name]
+        if added and name in added:
+            place = place + added[name]
         if name in effects:
             own = effects[name]
             place = place + (own if design.one_segment_per_subject else own[..., design.segment_subject])
-        elif not parameter.covariates:
+        elif not parameter.covariates and not (added and name in added):
             place = place + np.zeros(design.n_segment)
         value = parameter.value(place, xp)
         if parameter.scale == "identity" and never_negative(name):

@@ -13,6 +13,7 @@ from popbayes.data.design import COVARIATE_RULES, Design
 from popbayes.data.events import EventTable
 from popbayes.model import checks, printing
 from popbayes.model.individual import individual_values, locations
+from popbayes.model.levels import Grouping, added
 from popbayes.model.rows import Row, population_rows
 from popbayes.observation.endpoints import ObservationModel, observation_fields
 from popbayes.parameters.derived import derived_from_dict
@@ -21,8 +22,14 @@ from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.naming import listed
 from popbayes.parameters.parameter import Parameter, parameter_from_dict
 from popbayes.parameters.priors import Fixed
+from popbayes.parameters.random_effects import Fixed as FixedEffects
 from popbayes.parameters.spread import InverseWishart
-from popbayes.parameters.variability import AbstractVariability, Correlated, variability_from_dict
+from popbayes.parameters.variability import (
+    AbstractGrouped,
+    AbstractVariability,
+    Correlated,
+    variability_from_dict,
+)
 from popbayes.structural.base import AbstractStructural, structural_from_dict
 
 FORMAT = 1
@@ -92,39 +99,69 @@ class PopModel:
         return ObservationModel(self.residual, self.structural.outputs, self.dvid, self.censoring)
 
     @cached_property
+    def subject_blocks(self) -> tuple[AbstractVariability, ...]:
+        """The parts of `variability` that are of subjects."""
+        return tuple(block for block in self.variability if not isinstance(block, AbstractGrouped))
+
+    @cached_property
+    def groupings(self) -> tuple[Grouping, ...]:
+        """The parts of `variability` that are of occasions, sites or studies."""
+        grouped = (block for block in self.variability if isinstance(block, AbstractGrouped))
+        return tuple(Grouping.of_block(block, self.parameters) for block in grouped)
+
+    @property
+    def fixed_correlations(self) -> tuple[tuple[tuple[str, ...], np.ndarray], ...]:
+        """Parameters whose random effects have known correlations, in model order, and the matrix."""
+        blocks = (block for block in self.subject_blocks if isinstance(block, FixedEffects) and block.corr)
+        each = ((tuple(n for n in self.eta_names if n in block.names), block) for block in blocks)
+        return tuple((names, block.matrix(names)) for names, block in each)
+
+    @property
+    def has_correlations(self) -> bool:
+        """Whether random effects of subjects are correlated, estimated or known."""
+        return bool(self.correlated_blocks or self.fixed_correlations)
+
+    @property
+    def tails(self) -> tuple[tuple[tuple[str, ...], AbstractPrior], ...]:
+        """Parameters whose random effects are Student-t together, and the degrees of freedom."""
+        each = ((tuple(n for n in self.eta_names if n in b.names), b.nu) for b in self.subject_blocks)
+        return tuple((names, nu) for names, nu in each if nu is not None)
+
+    @cached_property
     def eta_names(self) -> tuple[str, ...]:
         """Parameters with a random effect, in the order of `parameters`."""
-        varying = {name for block in self.variability for name in block.names}
+        varying = {name for block in self.subject_blocks for name in block.names}
         return tuple(name for name in self.parameters if name in varying)
 
     @property
     def omega_priors(self) -> dict[str, AbstractPrior]:
         """Prior of the SD of each random effect, in the order of `eta_names`."""
-        each = {name: prior for block in self.variability for name, prior in block.sd.items()}
+        each = {name: prior for block in self.subject_blocks for name, prior in block.sd.items()}
         return {name: each[name] for name in self.eta_names}
 
     @property
     def centred_names(self) -> tuple[str, ...]:
         """Parameters whose individual values are sampled themselves (centred)."""
-        names = {name for block in self.variability if block.centred for name in block.names}
+        names = {name for block in self.subject_blocks if block.centred for name in block.names}
         return tuple(name for name in self.eta_names if name in names)
 
     @property
     def forced_centring(self) -> tuple[str, ...]:
         """Parameters of which the model says how they are sampled; of the others `popbayes.fit` decides."""
-        names = {name for block in self.variability if block.centred is not None for name in block.names}
+        names = {name for block in self.subject_blocks if block.centred is not None for name in block.names}
         return tuple(name for name in self.eta_names if name in names)
 
     @property
     def correlated_blocks(self) -> tuple[tuple[tuple[str, ...], float], ...]:
         """Groups of correlated parameters, each in model order, with its LKJ shape."""
+        blocks: list[Any] = [block for block in self.subject_blocks if block.correlated]
+        wishart = {names for names, _ in self.covariance_priors}
         return tuple(
             (
                 tuple(name for name in self.eta_names if name in block.correlated),
-                block.lkj if block.covariance is None else 1.0,
+                1.0 if tuple(block.names) in wishart else block.lkj,
             )
-            for block in self.variability
-            if block.correlated
+            for block in blocks
         )
 
     @property
@@ -132,7 +169,7 @@ class PopModel:
         """Parameters whose covariance matrix has an inverse-Wishart prior, each in its own order."""
         return tuple(
             (tuple(block.names), block.covariance)
-            for block in self.variability
+            for block in self.subject_blocks
             if isinstance(block, Correlated) and block.covariance is not None
         )
 
@@ -150,7 +187,8 @@ class PopModel:
 
     def design(self, data: EventTable) -> Design:
         """The data laid out for the engine, with the segments that this model needs."""
-        return Design.of(data, self.covariate_columns, self.covariate_rule)
+        groups = {one.key: one.block.columns for one in self.groupings}
+        return Design.of(data, self.covariate_columns, self.covariate_rule, groups)
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
@@ -162,6 +200,9 @@ class PopModel:
             for one in self.coefficients(name):
                 if one.is_fixed:
                     found[one.name] = np.full(len(one.labels) or (), one.prior.value)
+        for level in self.groupings:
+            if all(isinstance(prior, Fixed) for prior in level.priors.values()):
+                found[level.sd] = np.array([float(prior.quantile(0.5)) for prior in level.priors.values()])
         sigmas = self.observation.priors.items()
         known = {name: np.float64(prior.value) for name, prior in sigmas if isinstance(prior, Fixed)}
         return found | known
@@ -221,7 +262,12 @@ class PopModel:
         return locations(self.parameters, {**self.fixed, **values}, design, xp)
 
     def individual_parameters(
-        self, values: Mapping[str, Values], eta: Values | None, design: Design, xp: Any = np
+        self,
+        values: Mapping[str, Values],
+        eta: Values | None,
+        design: Design,
+        xp: Any = np,
+        levels: Mapping[str, Values] | None = None,
     ) -> dict[str, Values]:
         """Structural parameters of every segment: the parameter equations.
 
@@ -236,19 +282,28 @@ class PopModel:
             Of data that hold `covariate_columns`.
         xp : module
             numpy, or pytensor.tensor for graphs.
+        levels : mapping, optional
+            Name of a level (`Grouping.key`) -> (..., n_group, n_names), random effects of occasions,
+            sites and studies; 0 where left out.
 
         Returns
         -------
         dict of (..., n_segment), in the order of `parameters` and in their units
         """
         columns = {} if eta is None else {name: eta[..., k] for k, name in enumerate(self.eta_names)}
-        return self.parameters_at(self.locations(values, design, xp), columns, design, xp)
+        return self.parameters_at(self.locations(values, design, xp), columns, design, xp, levels)
 
     def parameters_at(
-        self, places: Mapping[str, Values], effects: Mapping[str, Values], design: Design, xp: Any = np
+        self,
+        places: Mapping[str, Values],
+        effects: Mapping[str, Values],
+        design: Design,
+        xp: Any = np,
+        levels: Mapping[str, Values] | None = None,
     ) -> dict[str, Values]:
         """Second half of `individual_parameters`: from `locations` and each parameter's random effect."""
-        return individual_values(self.parameters, places, effects, design, xp)
+        more = added(self, design, levels) if levels else None
+        return individual_values(self.parameters, places, effects, design, xp, more)
 
     def population_rows(self, unit: str = "") -> list[Row]:
         """The rows of the parameter table; `unit` is that of the observations."""

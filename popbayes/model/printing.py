@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from popbayes import dims
+from popbayes.model.effects_text import effects_latex, effects_text, eta_latex, eta_names, grouping_priors
 from popbayes.parameters.effect import latex_column
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.parameter import Parameter
@@ -29,7 +30,7 @@ def text_lines(model: "PopModel") -> list[str]:
         *_indented(model.structural.equations()),
         "Parameters of subject i",
         *_indented(_parameter_text(name, one, model) for name, one in model.parameters.items()),
-        *_indented(_effects_text(model)),
+        *_indented(effects_text(model)),
         f"Observations j of subject i: {outputs} at their times",
         *_indented(model.observation.text_lines()),
         "Priors",
@@ -44,7 +45,7 @@ def _indented(lines: Iterable[str]) -> list[str]:
 def _parameter_text(name: str, parameter: Parameter, model: "PopModel") -> str:
     typical = _typical_text(name, parameter)
     factors = [one.written(name) for one in parameter.covariates]
-    eta = f"η_{name},i" if name in model.eta_names else ""
+    eta = " + ".join(eta_names(name, model))
     if parameter.scale == "log":
         effect = [f"exp({eta})"] if eta else []
         return f"{name}_i = {' · '.join([typical, *factors, *effect])}"
@@ -60,23 +61,6 @@ def _parameter_text(name: str, parameter: Parameter, model: "PopModel") -> str:
 
 def _typical_text(name: str, parameter: Parameter) -> str:
     return f"{parameter.prior.value:.6g}" if isinstance(parameter.prior, Fixed) else dims.pop(name)
-
-
-def _effects_text(model: "PopModel") -> list[str]:
-    """How the random effects are distributed; those that belong together on one line."""
-    lines = []
-    for block in model.variability:
-        names = [name for name in model.eta_names if name in block.names]
-        way = {True: "   [centred]", False: "   [non-centred]", None: ""}[block.centred]
-        if block.correlated:
-            effects, sds = (
-                ", ".join(f"η_{name},i" for name in names),
-                ", ".join(f"ω_{name}" for name in names),
-            )
-            lines.append(f"({effects}) ~ Normal(0, D R D), D = diag({sds}){way}")
-        else:
-            lines += [f"η_{name},i ~ Normal(0, ω_{name}²){way}" for name in names]
-    return lines
 
 
 def _priors_text(model: "PopModel") -> list[str]:
@@ -100,6 +84,9 @@ def _priors_text(model: "PopModel") -> list[str]:
     symbols = model.observation.symbols
     return [
         *lines,
+        *(_prior_text(label, prior, "") for label, prior in grouping_priors(model)),
+        *(f"R_{one.block.index} ~ LKJ({one.block.lkj:g})" for one in model.groupings if one.block.correlated),
+        *(_prior_text(f"ν of {', '.join(names)}", nu, "") for names, nu in model.tails),
         *(one.text() for one in model.derived),
         *(_prior_text(symbols[name][0], prior, "") for name, prior in model.observation.priors.items()),
     ]
@@ -128,7 +115,7 @@ def latex(model: "PopModel") -> str:
     lines = [
         *(f"& {line}" for line in model.structural.latex()),
         *(_parameter_latex(name, one, model) for name, one in model.parameters.items()),
-        *_effects_latex(model),
+        *effects_latex(model),
         *model.observation.latex_lines(),
         *_priors_latex(model),
     ]
@@ -153,7 +140,7 @@ def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:
     left = symbol(name, "i")
     typical = _typical_latex(name, parameter)
     factors = [one.written_latex(name) for one in parameter.covariates]
-    eta = rf"\eta_{{{name},i}}" if name in model.eta_names else ""
+    eta = " + ".join(eta_latex(name, model))
     if parameter.scale == "log":
         return rf"{left} &= {r' \, '.join([typical, *factors, *([f'e^{{{eta}}}'] if eta else [])])}"
     if parameter.scale == "identity":
@@ -173,22 +160,6 @@ def _typical_latex(name: str, parameter: Parameter) -> str:
     return f"{parameter.prior.value:.6g}" if fixed else symbol(name, r"\mathrm{pop}")
 
 
-def _effects_latex(model: "PopModel") -> list[str]:
-    lines = []
-    for block in model.variability:
-        names = [name for name in model.eta_names if name in block.names]
-        etas = [rf"\eta_{{{name},i}}" for name in names]
-        sds = [rf"\omega_{{{name}}}" for name in names]
-        if block.correlated:
-            diagonal = rf"\mathrm{{diag}}({', '.join(sds)})"
-            lines.append(rf"({', '.join(etas)}) &\sim \mathrm{{Normal}}(0,\ D R D), \quad D = {diagonal}")
-        else:
-            lines += [
-                rf"{eta} &\sim \mathrm{{Normal}}(0,\ {sd}^2)" for eta, sd in zip(etas, sds, strict=True)
-            ]
-    return lines
-
-
 def _priors_latex(model: "PopModel") -> list[str]:
     lines = []
     for name, parameter in model.parameters.items():
@@ -206,6 +177,8 @@ def _priors_latex(model: "PopModel") -> list[str]:
             else rf"\Omega_{{{of}}} &\sim {prior.latex()}"
         )
     lines += [rf"\mathrm{{{one.name.replace('_', ' ')}}} &\sim {one.prior.latex()}" for one in model.derived]
+    lines += [_prior_latex(rf"\text{{{label}}}", prior) for label, prior in grouping_priors(model)]
+    lines += [_prior_latex(rf"\nu_{{{','.join(names)}}}", nu) for names, nu in model.tails]
     symbols = model.observation.symbols
     sigmas = model.observation.priors.items()
     return [*lines, *(_prior_latex(symbols[name][1], prior) for name, prior in sigmas)]

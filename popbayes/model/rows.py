@@ -11,7 +11,7 @@ from popbayes.parameters.priors import Fixed
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
 
-Kind = Literal["pop", "beta", "omega", "corr", "sigma"]
+Kind = Literal["pop", "beta", "omega", "level", "nu", "corr", "sigma"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Row:
     index : str, pair of str, or None
         Where in the variable: the parameter for `omega`, two parameters for `corr`, the level for a
         coefficient of several; None where the variable is a scalar.
-    kind : "pop", "beta", "omega", "corr" or "sigma"
+    kind : "pop", "beta", "omega", "level", "nu", "corr" or "sigma"
+        "level" is the SD of an occasion, site or study, "nu" the degrees of freedom of a Student-t.
     parameter : str
         The structural parameter it belongs to; empty for `corr` and `sigma`.
     unit : str
@@ -65,7 +66,14 @@ def population_rows(model: "PopModel", unit: str = "") -> list[Row]:
     ValueError
         If the levels of a categorical covariate are not known yet.
     """
-    return [*_typical(model), *_spread(model), *_correlations(model), *_residual(model, unit)]
+    return [
+        *_typical(model),
+        *_spread(model),
+        *_correlations(model),
+        *_tails(model),
+        *_levels(model),
+        *_residual(model, unit),
+    ]
 
 
 def _row(
@@ -103,22 +111,59 @@ def _spread(model: "PopModel") -> list[Row]:
 
 def _correlations(model: "PopModel") -> list[Row]:
     wishart = {frozenset(names): prior.describe() for names, prior in model.covariance_priors}
-    return [
-        Row(
-            dims.CORR,
-            (block[low], block[high]),
-            "corr",
-            "",
-            "",
-            False,
-            None,
-            wishart.get(frozenset(block), f"LKJ({lkj:g})"),
-            "",
-        )
-        for block, lkj in model.correlated_blocks
-        for high in range(1, len(block))
-        for low in range(high)
-    ]
+    rows = []
+    for block, lkj in model.correlated_blocks:
+        prior = wishart.get(frozenset(block), f"LKJ({lkj:g})")
+        rows += [
+            Row(dims.CORR, (block[low], block[high]), "corr", "", "", False, None, prior, "")
+            for high in range(1, len(block))
+            for low in range(high)
+        ]
+    for block, matrix in model.fixed_correlations:
+        rows += [
+            Row(
+                dims.CORR,
+                (block[low], block[high]),
+                "corr",
+                "",
+                "",
+                True,
+                float(matrix[low, high]),
+                "FIX",
+                "",
+            )
+            for high in range(1, len(block))
+            for low in range(high)
+        ]
+    return rows
+
+
+def _tails(model: "PopModel") -> list[Row]:
+    return [_row(dims.nu(names), None, "nu", "", "", prior, "") for names, prior in model.tails]
+
+
+def _levels(model: "PopModel") -> list[Row]:
+    rows = []
+    for one in model.groupings:
+        for name, prior in one.priors.items():
+            rows.append(_row(one.sd, name, "level", name, "", prior, model.parameters[name].scale))
+        if one.block.correlated:
+            rows += [
+                Row(
+                    one.corr,
+                    (one.names[low], one.names[high]),
+                    "corr",
+                    "",
+                    "",
+                    False,
+                    None,
+                    f"LKJ({one.block.lkj:g})",
+                    "",
+                )
+                for high in range(1, len(one.names))
+                for low in range(high)
+            ]
+    return rows
 
 
 def _residual(model: "PopModel", unit: str) -> list[Row]:

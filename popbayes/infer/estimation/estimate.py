@@ -22,6 +22,7 @@ from popbayes.infer.settings import Clock, checked_seed
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study, new_tree, root_attrs, study_groups
 from popbayes.model import PopModel
+from popbayes.model.checks import check_subject_effects_only
 from popbayes.parameters.priors import Fixed
 
 NOT_USED = (
@@ -98,6 +99,7 @@ def estimate(
     seed = checked_seed(seed)
     model = model.resolved(data)
     model.check(data)
+    check_subject_effects_only(model, f"pb.estimate({method.name})")
     building.check_observations(model, data)
     study = Study(model, data)
     coordinates = Coordinates(model, starting_values(model, starts or {}), study.design)
