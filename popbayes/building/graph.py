@@ -75,25 +75,24 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
         places = model.locations(values, design, pt)
         effects = random_effects(model, design, places, _usable(model, information))
         theta = model.parameters_at(places, effects, design, pt, level_effects(model, design))
-        theta = {name: pt.as_tensor(value) for name, value in theta.items()}
-        _register(model, design, theta)
+        theta = _registered(model, design, theta)
         sigma = {name: variable(name, prior) for name, prior in model.observation.priors.items()}
         sigma |= {name: theta[name][design.obs_segment] for name in model.observation.parameters}
         likelihood(observed, predict(model.structural, design, theta, observed.output), sigma)
     return graph
 
 
-def _register(model: PopModel, design: Design, theta: Mapping[str, TensorVariable]) -> None:
+def _registered(model: PopModel, design: Design, theta: Mapping[str, Any]) -> dict[str, TensorVariable]:
     """Individual parameters by their names: over subjects, or over segments where they vary in time."""
-    changing = varying(model, design)
-    first = first_segments(design)
-    for name, value in theta.items():
-        if name in changing:
-            pm.Deterministic(name, value, dims=dims.SEGMENT)
+    changing, first, single = varying(model, design), first_segments(design), design.one_segment_per_subject
+    found = {}
+    for name, each in theta.items():
+        value = pt.as_tensor(each)
+        if name in changing or single:
+            found[name] = pm.Deterministic(name, value, dims=dims.SUBJECT if single else dims.SEGMENT)
         else:
-            pm.Deterministic(
-                name, value if design.one_segment_per_subject else value[first], dims=dims.SUBJECT
-            )
+            found[name] = pm.Deterministic(name, value[first], dims=dims.SUBJECT)[design.segment_subject]
+    return found
 
 
 def _usable(model: PopModel, information: Information | None) -> Information | None:
