@@ -11,7 +11,7 @@ import pandas as pd
 from popbayes.data.complaints import Places, refuse, say, warn
 
 DOSE_ITEMS = ("AMT", "RATE", "II", "ADDL", "SS")
-BLQ_FLAGS = ("BLQ", "BLOQ", "BQL", "BLLOQ")
+BLQ_FLAGS = ("BLQ_FLAG", "BLQFLAG", "BLQFN", "BLQFL", "ISBLQ")
 MISSING_CODES = (-99.0, -999.0, -9999.0)
 
 Columns = dict[str, np.ndarray]

@@ -31,6 +31,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "CENS": ("CENSORED", "CENSORING"),
     "LIMIT": (),
     "LLOQ": ("LOQ", "LLQ"),
+    "BLQ": ("BQL", "BLOQ", "BLLOQ"),
 }
 """Standard column -> other names under which it is found; case, spaces, dots and hyphens do not matter."""
 

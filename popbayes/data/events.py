@@ -240,9 +240,12 @@ def read_events(
     """Read and check a table of doses and samples.
 
     Columns are those of NONMEM: ID and TIME, then DV, AMT, EVID, CMT, MDV, RATE (or DUR, the duration of an
-    infusion), ADDL, II, SS, DVID, OCC, CENS, LIMIT, LLOQ where needed. Lower case and common synonyms
+    infusion), ADDL, II, SS, DVID, OCC, CENS, LIMIT, LLOQ, BLQ where needed. Lower case and common synonyms
     (``conc``, ``dose``, ``subject`` ...) are accepted, and listed when the table is printed. ``.``, ``NA``
     and nothing are missing values.
+
+    A sample below a limit of quantification has CENS 1 and the limit in DV (with LIMIT: it lies between
+    LIMIT and DV), one above a limit CENS -1; or BLQ 1 with the limit in LLOQ, whatever its DV.
 
     Without EVID a record with an AMT is a dose and any other a sample (an other event, where MDV is 1);
     without MDV every record of EVID 0 is an observation. Without a DV column the table is a design.

@@ -99,10 +99,25 @@ def _derive(given: dict[str, np.ndarray], at: Places) -> dict[str, np.ndarray]:
     cens = whole(column["CENS"], "CENS", at, (-1, 0, 1), CENS_REMEDY)
     column["CENS"] = np.where(_observed(column), cens, 0)
     column["LIMIT"], column["LLOQ"] = given.get("LIMIT", absent), given.get("LLOQ", absent)
+    if "BLQ" in given:
+        _below(given["BLQ"], column, at)
     column["CMT"] = given.get("CMT", np.full(n, ""))
     if "OCC" in given:
         column["OCC"] = whole(given["OCC"], "OCC", at, (), "Number the occasions on every record.")
     return column
+
+
+def _below(flag: np.ndarray, column: dict[str, np.ndarray], at: Places) -> None:
+    """Samples flagged as below the limit become CENS 1 with the limit (LLOQ) as DV, whatever DV was."""
+    flag = whole(np.nan_to_num(flag), "BLQ", at, (0, 1), "1 below the limit in LLOQ, 0 measured.")
+    below = (flag == 1) & _observed(column)
+    remedy = "Give the limit in a column LLOQ, or write CENS 1 with the limit in DV."
+    refuse(below & np.isnan(column["LLOQ"]), at, "A sample with BLQ 1 needs its limit", remedy)
+    refuse(
+        below & (column["CENS"] == -1), at, "BLQ 1 (below) and CENS -1 (above) cannot both hold", "Correct one."
+    )
+    column["CENS"] = np.where(below, 1, column["CENS"])
+    column["DV"] = np.where(below, column["LLOQ"], column["DV"])
 
 
 def _observed(column: dict[str, np.ndarray]) -> np.ndarray:

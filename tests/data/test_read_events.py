@@ -287,3 +287,9 @@ def test_event_tables_are_not_compared_by_value():
     assert data == data
     assert data != read_events(table())
     assert isinstance(data, EventTable)
+
+
+def test_a_sample_flagged_below_the_limit_has_the_limit_as_its_value():
+    data = read_events(table(BLQ=[0, 1], LLOQ=0.5, DV=[".", "."]))
+    assert data.obs_dv.tolist() == [0.5]
+    assert data.cens[data.obs_record].tolist() == [1]

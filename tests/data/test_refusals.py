@@ -117,6 +117,11 @@ REFUSED = {
         {"CENS": [0, 1, 0], "LIMIT": [".", 9, "."]},
         r"LIMIT must lie below DV; row 2 \(ID 7\) has LIMIT 9",
     ),
+    "below no limit": ({"BLQ": [0, 1, 0]}, r"BLQ 1 needs its limit; see row 2 \(ID 7\)\. Give the limit"),
+    "below and above": (
+        {"BLQ": [0, 1, 0], "LLOQ": 1, "CENS": [0, -1, 0]},
+        r"cannot both hold; see row 2 \(ID 7\)",
+    ),
     "lloq infinite": ({"LLOQ": [0, np.inf, 0]}, r"LLOQ must be finite; row 2 \(ID 7\) has inf"),
     "dvid missing": ({"DVID": [".", ".", 1]}, r"DVID must be given on every sample; see row 2 \(ID 7\)"),
     "dvid text": ({"DVID": [0, "cp", 1]}, r"DVID must be a number; row 2 \(ID 7\) has 'cp'"),
@@ -199,7 +204,7 @@ WARNED = {
         r"II says nothing without ADDL or SS; row 1 \(ID 7\) has II 24",
     ),
     "missing code": ({"WT": -99}, r"WT looks as if it were missing; row 1 \(ID 7\) has -99"),
-    "flag not read": ({"BLQ": [0, 1, 0]}, r"BLQ marks 1 records but is not read.*'CENS'"),
+    "flag not read": ({"BLQFL": [0, 1, 0]}, r"BLQFL marks 1 records but is not read.*'CENS'"),
 }
 
 
