@@ -114,7 +114,10 @@ def _below(flag: np.ndarray, column: dict[str, np.ndarray], at: Places) -> None:
     remedy = "Give the limit in a column LLOQ, or write CENS 1 with the limit in DV."
     refuse(below & np.isnan(column["LLOQ"]), at, "A sample with BLQ 1 needs its limit", remedy)
     refuse(
-        below & (column["CENS"] == -1), at, "BLQ 1 (below) and CENS -1 (above) cannot both hold", "Correct one."
+        below & (column["CENS"] == -1),
+        at,
+        "BLQ 1 (below) and CENS -1 (above) cannot both hold",
+        "Correct one.",
     )
     column["CENS"] = np.where(below, 1, column["CENS"])
     column["DV"] = np.where(below, column["LLOQ"], column["DV"])

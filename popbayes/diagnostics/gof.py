@@ -10,6 +10,7 @@ from popbayes.diagnostics.cwres import cwres
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OBS, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws, population_predictions, sigmas
 from popbayes.infer.tree import Study, draws_or_estimate, study_of
+from popbayes.observation.rows import MEASURED
 
 LONG_NAMES = {
     "subject": "Subject",
@@ -17,6 +18,7 @@ LONG_NAMES = {
     "tad": "Time after dose",
     "dvid": "Kind of observation",
     "dv": "Observed",
+    "cens": "Beyond a limit",
     "pred": "Population prediction",
     "ipred": "Individual prediction",
     "ires": "Individual residual",
@@ -42,6 +44,9 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
     Where the residual standard deviation is 0 an iwres is undefined, and nan; a combined or additive error
     has none such, and a zero `pred` (before the first dose) does no harm.
 
+    An observation beyond a limit (`cens` 1 below, -1 above) has the limit as `dv` and no residual (nan),
+    unless the model puts a value in its place (``censoring.M5``).
+
     Parameters
     ----------
     dt : DataTree
@@ -51,7 +56,7 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     Dataset over obs
-        `subject`, `time`, `tad`, `dvid`, `dv`, `pred`, `ipred`, `ires`, `iwres`, `cwres` (see
+        `subject`, `time`, `tad`, `dvid`, `dv`, `cens`, `pred`, `ipred`, `ires`, `iwres`, `cwres` (see
         `popbayes.diagnostics.cwres`, around the posterior means, or the modes of an estimate); `eta_{P}`
         (the subject's estimate, in every one of its rows; attribute `omega`), and the covariates. Units are
         attributes.
@@ -70,9 +75,10 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
         "tad": events.obs_tad,
         "dvid": events.dvid[events.obs_record],
         "dv": events.obs_dv,
+        "cens": events.cens[events.obs_record],
         "pred": pred,
         "ipred": ipred,
-        "ires": events.obs_dv - ipred,
+        "ires": np.where(study.observed.state == MEASURED, study.observed.dv - ipred, np.nan),
         "iwres": weighted_residuals(study, draws, ipred),
         "cwres": cwres(study, *_centre(study, draws), interaction=_interaction(dt)),
     }

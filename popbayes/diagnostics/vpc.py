@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,7 @@ from popbayes.dims import (
     PRIOR_PREDICTIVE,
 )
 from popbayes.infer.tree import study_of
+from popbayes.observation.observed import quantification_limit, upper_limit
 
 GROUPS = (POSTERIOR_PREDICTIVE, PREDICTIONS, PRIOR_PREDICTIVE)
 MOST_STRATA = 12
@@ -39,16 +40,27 @@ class Study:
     simulated : (n_replicate, n_obs)
     time : (n_obs,), nan where there is none (time after dose, before the first)
     subject : (n_obs,)
+    lloq : (n_obs,), lower limit of quantification, nan where none is known
+    below : (n_obs,), whether the observation is below it
     """
 
     observed: np.ndarray
     simulated: np.ndarray
     time: np.ndarray
     subject: np.ndarray
+    lloq: np.ndarray
+    below: np.ndarray
 
     def where(self, keep: np.ndarray) -> "Study":
         """Return the part of the study at some observations."""
-        return Study(self.observed[keep], self.simulated[:, keep], self.time[keep], self.subject[keep])
+        return Study(
+            self.observed[keep],
+            self.simulated[:, keep],
+            self.time[keep],
+            self.subject[keep],
+            self.lloq[keep],
+            self.below[keep],
+        )
 
 
 def vpc(
@@ -75,6 +87,10 @@ def vpc(
     so that both go through one fixed transformation. Where `pred` is 0 (before the first dose) nothing is
     corrected, in neither, and the result counts it (attribute `n_uncorrected`).
 
+    Where observations are known only to be below a limit of quantification (or above one), replicates are
+    censored as the observations are: both count as the limit in the percentiles, which are then right
+    as far as they lie above it. The fraction below the limit is checked in its own right.
+
     Parameters
     ----------
     dt : DataTree
@@ -98,7 +114,9 @@ def vpc(
     Dataset
         `observed`, `simulated` (median over replicates), `lower`, `upper` over (stratum, bin, quantile);
         `middle`, `left`, `right`, `n` over (stratum, bin); and the points: `dv` (corrected, if so), `time`,
-        `bin`, `stratum_of` over obs, bin -1 where an observation lies in none.
+        `bin`, `stratum_of` over obs, bin -1 where an observation lies in none. Where a limit is known, also
+        the fraction below it: `below`, `below_simulated`, `below_lower`, `below_upper` over (stratum, bin),
+        and `lloq` over obs.
 
     Raises
     ------
@@ -120,16 +138,20 @@ def vpc(
         keep = stratum == number
         part = study.where(keep)
         made = make_bins(part.time, part.subject, bins)
+        fractions = _below(part, made, interval)
+        part = censored(part, events, keep)
         if pred is not None:
             factor, count = correction(pred[keep], made)
-            part = Study(part.observed * factor, part.simulated * factor, part.time, part.subject)
+            part = replace(part, observed=part.observed * factor, simulated=part.simulated * factor)
             uncorrected += count
         points_dv[keep], points_bin[keep] = part.observed, made.index
-        parts.append(_percentiles(part, made, quantiles, interval))
+        parts.append(_percentiles(part, made, quantiles, interval).assign(fractions))
     result = xr.concat(parts, dim="stratum", join="outer").assign_coords(stratum=list(strata))
     result = result.assign(
         dv=(OBS, points_dv), time=(OBS, study.time), bin_of=(OBS, points_bin), stratum_of=(OBS, stratum)
     )
+    if np.isfinite(study.lloq).any():
+        result = result.assign(lloq=(OBS, study.lloq))
     return result.assign_attrs(
         group=group,
         pred_corr=int(pred_corr),
@@ -208,7 +230,36 @@ def aligned(dt: xr.DataTree, group: str, events: EventTable, against: str) -> St
     if not finite.any():
         raise ValueError("No simulated study is finite throughout: there is nothing to check against.")
     time = events.obs_time if against == "time" else events.obs_tad
-    return Study(events.obs_dv, values[finite], time, events.obs_subject)
+    lloq = quantification_limit(events)
+    with np.errstate(invalid="ignore"):
+        below = (events.cens[events.obs_record] == 1) | (events.obs_dv < lloq)
+    return Study(events.obs_dv, values[finite], time, events.obs_subject, lloq, below)
+
+
+def censored(part: Study, events: EventTable, keep: np.ndarray) -> Study:
+    """A study with its replicates censored as its observations are; as it is where none is censored."""
+    cens = events.cens[events.obs_record][keep]
+    floor = part.lloq if (cens == 1).any() else np.full(len(cens), np.nan)
+    ceiling = upper_limit(events)[keep] if (cens == -1).any() else np.full(len(cens), np.nan)
+    observed = np.fmin(np.fmax(part.observed, floor), ceiling)
+    return replace(part, observed=observed, simulated=np.fmin(np.fmax(part.simulated, floor), ceiling))
+
+
+def _below(part: Study, bins: Bins, interval: float) -> dict[str, tuple[str, np.ndarray]]:
+    """Fraction of observations below their limit by bin, and its interval over replicates."""
+    known = np.isfinite(part.lloq)
+    if not known.any():
+        return {}
+    out = np.full((4, bins.n), np.nan)
+    tails = ((1 - interval) / 2, 0.5, (1 + interval) / 2)
+    for b in range(bins.n):
+        inside = (bins.index == b) & known
+        if inside.any():
+            out[0, b] = part.below[inside].mean()
+            fraction = (part.simulated[:, inside] < part.lloq[inside]).mean(axis=1)
+            out[1:, b] = np.quantile(fraction, tails)
+    names = ("below", "below_lower", "below_simulated", "below_upper")
+    return {name: ("bin", values) for name, values in zip(names, out, strict=True)}
 
 
 def typical(dt: xr.DataTree, group: str, events: EventTable) -> np.ndarray:

@@ -137,6 +137,18 @@ def quantification_limit(events: EventTable) -> np.ndarray:
     return limit
 
 
+def upper_limit(events: EventTable) -> np.ndarray:
+    """Upper limit of each observation, (n_obs,): as `quantification_limit`, of those above one (CENS -1)."""
+    record = events.obs_record
+    above = events.cens[record] == -1
+    limit, dvid = np.where(above, events.dv[record], np.nan), events.dvid[record]
+    for number in np.unique(dvid[above]):
+        known = np.unique(limit[above & (dvid == number)])
+        if len(known) == 1:
+            limit = np.where(dvid == number, known[0], limit)
+    return limit
+
+
 def _kind_of_each(model: ObservationModel, events: EventTable) -> np.ndarray:
     """Number of the law of each observation, (n_obs,)."""
     record = events.obs_record

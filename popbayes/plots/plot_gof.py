@@ -68,7 +68,9 @@ def _fit(fitted: xr.Dataset) -> Figure:
     figure.suptitle("Goodness of fit", x=0.01, ha="left")
     missing = int((~np.isfinite(iwres)).sum())
     if missing:
-        _foot(figure, f"{missing} observations have no weighted residual (residual SD of 0)")
+        _foot(
+            figure, f"{missing} observations have no weighted residual (beyond a limit, or residual SD of 0)"
+        )
     return figure
 
 

@@ -16,6 +16,8 @@ NAMES = {
 }
 SUBJECTS = {"new": " of new subjects", "own": " of the same subjects (own random effects)", "none": ""}
 MOST_COLUMNS = 3
+MOST_LIMITS = 4
+"""Limits of quantification drawn as lines; more of them say nothing."""
 
 
 @styled
@@ -34,18 +36,21 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
     Returns
     -------
     matplotlib Figure
-        One panel for each stratum.
+        One panel for each stratum; below it, where there are limits of quantification, one of the percentage
+        of observations below them.
     """
     expect(checked, xr.Dataset, "stratum_of", "plot_vpc", "vpc")
     n = checked.sizes["stratum"]
     columns = min(n, MOST_COLUMNS)
     rows = -(-n // columns)
-    figure = picture(*((7.0, 4.8) if n == 1 else (3.4 * columns + 0.6, 1.2 + 2.8 * rows)))
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    below = "below" in checked
+    figure = picture(*_size(n, rows, columns, below))
+    axes, under = _axes(figure, rows, columns, below)
     hidden, floor = _scale(axes[0], checked, log, points)
     for number, ax in enumerate(axes):
         if number >= n:
-            ax.set_visible(False)
+            for empty in (ax, *under[number : number + 1]):
+                empty.set_visible(False)
             continue
         one = checked.isel(stratum=number)
         one = one.sel(bin=np.isfinite(one["middle"]))
@@ -53,14 +58,20 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
             inside = ((checked["stratum_of"] == number) & (checked["bin_of"] >= 0)).to_numpy()
             _observations(ax, checked["time"].to_numpy()[inside], checked["dv"].to_numpy()[inside])
         _panel(ax, one, floor)
+        if below:
+            _limits(ax, checked, number)
+            _fraction_below(under[number], one)
         if n > 1:
             ax.set_title(str(one["stratum"].item()))
         if number % columns == 0:
             ax.set_ylabel(_observed_label(checked.attrs))
+            for lower in under[number : number + 1]:
+                lower.set_ylabel("Below LLOQ (%)")
         if number + columns >= n:
             name = "Time" if checked.attrs["against"] == "time" else "Time after dose"
-            ax.set_xlabel(label(name, checked.attrs["time_unit"]))
-            ax.xaxis.set_tick_params(labelbottom=True)
+            last = under[number] if below else ax
+            last.set_xlabel(label(name, checked.attrs["time_unit"]))
+            last.xaxis.set_tick_params(labelbottom=True)
     handles, names = axes[0].get_legend_handles_labels()
     order = sorted(range(len(names)), key=lambda i: ("simulated" in names[i], names[i] != "observed median"))
     figure.legend(
@@ -74,6 +85,47 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
     )
     figure.suptitle(_title(checked.attrs), x=0.01, ha="left")
     return figure
+
+
+def _size(n: int, rows: int, columns: int, below: bool) -> tuple[float, float]:
+    """Width and height of the figure, in inches."""
+    if n == 1:
+        return 7.0, 4.8 + 1.4 * below
+    return 3.4 * columns + 0.6, 1.2 + 2.8 * rows * (1 + below / 3)
+
+
+def _axes(figure: Figure, rows: int, columns: int, below: bool) -> tuple[list[Axes], list[Axes]]:
+    """Panels of the percentiles, with one scale for all, and of the percentages below a limit, if any."""
+    if not below:
+        return list(figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()), []
+    grid = figure.subplots(2 * rows, columns, squeeze=False, sharex="col", height_ratios=[3, 1] * rows)
+    upper, lower = list(grid[::2].ravel()), list(grid[1::2].ravel())
+    for panels in (upper, lower):
+        for ax in panels[1:]:
+            ax.sharey(panels[0])
+    return upper, lower
+
+
+def _limits(ax: Axes, checked: xr.Dataset, number: int) -> None:
+    """A line at each limit of quantification of a stratum; prediction correction has none."""
+    if checked.attrs["pred_corr"]:
+        return
+    limits = checked["lloq"].to_numpy()[(checked["stratum_of"] == number).to_numpy()]
+    for rank, limit in enumerate(np.unique(limits[np.isfinite(limits)])[:MOST_LIMITS]):
+        name = "LLOQ" if rank == 0 else None
+        ax.axhline(limit, color=GREY, lw=0.9, ls=(0, (4, 3)), zorder=1.5, label=name)
+
+
+def _fraction_below(ax: Axes, one: xr.Dataset) -> None:
+    """Percentage of observations below their limit over the interval of the simulated one."""
+    x = one["middle"].to_numpy()
+    low, middle, high, seen = (
+        100 * one[name].to_numpy() for name in ("below_lower", "below_simulated", "below_upper", "below")
+    )
+    _band(ax, one, low, high, BLUE, None)
+    ax.plot(x, middle, color=BLUE, lw=0.8, alpha=0.8, zorder=2.5)
+    ax.plot(x, seen, color=INK, marker="o", ms=3, zorder=3)
+    ax.set_ylim(-4, 104)
 
 
 def _observations(ax: Axes, time: np.ndarray, dv: np.ndarray) -> None:

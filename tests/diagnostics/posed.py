@@ -7,12 +7,14 @@ import numpy as np
 import xarray as xr
 
 from popbayes.data.datasets import load_dataset
-from popbayes.data.events import EventTable
+from popbayes.data.events import EventTable, read_events
+from popbayes.data.regimen import Regimen
+from popbayes.diagnostics.vpc import vpc
 from popbayes.model import PopModel
 from popbayes.observation import residual
 from popbayes.parameters import covariates, priors, variability
 from popbayes.parameters.parameter import Parameter
-from popbayes.simulation import simulate
+from popbayes.simulation import as_data, simulate
 from popbayes.structural.pk import FirstOrder, OneCompartment
 
 SIGMA = residual.Combined(add=priors.HalfNormal(0.5), prop=priors.HalfNormal(0.2))
@@ -105,3 +107,19 @@ def with_dv(data: EventTable, values: np.ndarray) -> EventTable:
     dv = data.dv.copy()
     dv[data.obs_record] = values
     return replace(data, dv=dv)
+
+
+def censored_check(**options):
+    """A design of 60 subjects simulated from a known model, values below 0.3 censored, and its check."""
+    model = PopModel(
+        OneCompartment(),
+        {"CL": Parameter(5.0), "V": Parameter(50.0)},
+        None,
+        residual.Proportional(0.2),
+    )
+    design = Regimen(times=[1.0, 12.0, 24.0]).dose(100).to_events(60)
+    table = as_data(simulate(model, design, {}, seed=3)).to_frame()
+    seen = table["EVID"] == 0
+    table.loc[seen, "LLOQ"] = 0.3
+    table.loc[seen & (table["DV"] < 0.3), ["CENS", "DV"]] = [1, 0.3]
+    return vpc(simulate(model, read_events(table), {}, seed=4, n=200), **options)

@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
+from popbayes import pk, residual
 from popbayes.data.regimen import Regimen, regimens
 from popbayes.diagnostics.vpc import correction, vpc
 from popbayes.diagnostics.vpc_bins import Bins, make_bins
-from popbayes.simulation import simulate
-from tests.diagnostics.posed import theophylline_model, with_dv
+from popbayes.model import PopModel
+from popbayes.parameters.parameter import Parameter
+from popbayes.simulation import as_data, simulate
+from tests.diagnostics.posed import censored_check, theophylline_model, with_dv
 from tests.tolerances import EXACT
 
 
@@ -278,3 +282,32 @@ def test_observations_without_a_time_are_in_no_bin():
 def test_automatic_bins_follow_the_samples_of_a_subject_and_can_be_filled(n_subject, each, expected):
     time = np.random.default_rng(0).uniform(0, 24, n_subject * each)
     assert make_bins(time, np.repeat(np.arange(n_subject), each), None).n == expected
+
+
+def test_the_fraction_below_the_limit_is_that_of_the_observations_and_of_the_replicates():
+    checked = censored_check()
+    below = checked["below"].to_numpy()[0]
+    mean = 2.0 * np.exp(-0.1 * np.array([1.0, 12.0, 24.0]))
+    expected = stats.norm.cdf((0.3 - mean) / (0.2 * mean))
+    spread = np.sqrt(expected * (1 - expected) / 60)
+    assert np.all(np.abs(below - expected) <= 4 * spread + 1e-12)
+    np.testing.assert_allclose(checked["below_simulated"].to_numpy()[0], expected, atol=0.02)
+    assert np.all(checked["below_lower"] <= checked["below_upper"])
+
+
+def test_percentiles_below_the_limit_are_at_it_in_observations_and_replicates_alike():
+    checked = censored_check()
+    last = checked.isel(bin=2, stratum=0)
+    assert last["observed"].sel(quantile=0.05) == last["upper"].sel(quantile=0.05) == 0.3
+    assert np.all(checked["dv"] >= 0.3)
+    first = checked.isel(bin=0, stratum=0)
+    assert np.all((first["lower"] <= first["observed"]) & (first["observed"] <= first["upper"]))
+
+
+def test_without_a_limit_there_is_no_fraction_below_it():
+    parameters = {"CL": Parameter(5.0), "V": Parameter(50.0)}
+    model = PopModel(pk.OneCompartment(), parameters, None, residual.Additive(0.2))
+    design = Regimen(times=[1.0, 12.0]).dose(100).to_events(3)
+    data = as_data(simulate(model, design, {}, seed=3))
+    checked = vpc(simulate(model, data, {}, seed=4, n=20))
+    assert not any(name in checked for name in ("below", "lloq"))

@@ -7,7 +7,7 @@ from popbayes.data.datasets import load_dataset
 from popbayes.diagnostics.vpc import vpc
 from popbayes.plots.plot_vpc import percent, plot_vpc
 from popbayes.simulation import simulate
-from tests.diagnostics.posed import theophylline_model
+from tests.diagnostics.posed import censored_check, theophylline_model
 
 
 def named(ax, name: str) -> np.ndarray:
@@ -84,3 +84,11 @@ def test_any_percentiles_can_be_drawn(quantiles):
 def test_percentiles_are_named_in_words():
     assert percent(np.array([0.5])) == "median"
     assert percent(np.array([0.05, 0.975])) == "5 %, 97.5 %"
+
+
+def test_a_panel_below_shows_the_percentage_below_the_limit():
+    checked = censored_check()
+    upper, lower = plot_vpc(checked).axes[:2]
+    assert lower.get_ylabel() == "Below LLOQ (%)"
+    np.testing.assert_array_equal(lower.lines[1].get_ydata(), 100 * checked["below"].to_numpy()[0])
+    assert next(line for line in upper.lines if line.get_label() == "LLOQ").get_ydata()[0] == 0.3

@@ -32,7 +32,7 @@ NAMES = ["CL", "V1", "Q", "V2"]
 
 
 def study():
-    """ad3tr4 of R. Bauer's tutorials: the logarithm of the concentration is normal, 104 of 500 below the limit."""
+    """ad3tr4 of R. Bauer's tutorials: log-normal concentrations, 104 of 500 below the limit."""
     table = shared_table("estimation", "blq_m3_ad3tr4", "data.csv")
     if table is None:
         pytest.skip("the reference data are not there")
@@ -70,7 +70,7 @@ def modes_of(density, complete):
 
 
 def test_laplace_of_m3_is_that_of_nonmem_subject_by_subject():
-    """All but subject 10, whose only censored sample leaves a ridge along which Laplace's curvature changes."""
+    """All but subject 10, whose censored sample leaves a ridge along which the curvature changes."""
     model, data = study()
     assert (data.cens == 1).sum() == 104
     density, complete = density_at(model, data, values(AT_LAPLACE))
