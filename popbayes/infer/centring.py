@@ -65,7 +65,7 @@ def variance_ratios(study: Study) -> np.ndarray:
     omega = np.array(
         [prior.value if isinstance(prior, Fixed) else prior.start() for prior in model.omega_priors.values()]
     )
-    solver = Solver.of(model.structural, design)
+    solver = Solver.of(model.structural, design, study.observed.output)
     number = len(model.eta_names)
     eta = np.concatenate([np.zeros((1, number)), STEP * np.eye(number)])[:, None, :]
     eta = np.broadcast_to(eta, (number + 1, design.n_subject, number))
