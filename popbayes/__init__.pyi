@@ -10,6 +10,7 @@ from .diagnostics.loo import loo as loo
 from .diagnostics.prior_table import prior_table as prior_table
 from .diagnostics.shrinkage import shrinkage as shrinkage
 from .diagnostics.summary import summary as summary
+from .diagnostics.traps import traps as traps
 from .diagnostics.vpc import vpc as vpc
 from .diagnostics.waic import waic as waic
 from .engine.solve import solve as solve

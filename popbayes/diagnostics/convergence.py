@@ -125,8 +125,7 @@ def _rhat(measured: Mixing) -> str:
     return (
         f"The chains do not agree: R-hat is above {MOST_RHAT} for {len(bad)} of {len(measured.labels)} "
         f"quantities (worst: {_names(measured.labels, worst, measured.rhat, '{:.3f}')}). {verdict} Try more "
-        "warm-up and draws (tune=2000, draws=2000); if one chain still stays elsewhere, sharper priors "
-        "(ka and the elimination rate can change places) or a simpler model."
+        "warm-up and draws (tune=2000, draws=2000); pb.traps(dt) tells whether chains are in different modes."
     )
 
 

@@ -12,6 +12,7 @@ from popbayes.diagnostics.population import draws_of, estimated_draws
 from popbayes.diagnostics.result import Table
 from popbayes.diagnostics.shrinkage import eta_shrinkage
 from popbayes.diagnostics.summary_estimates import estimates_table, summary_of_estimates
+from popbayes.diagnostics.traps import trap_messages
 from popbayes.infer.tree import is_estimate, posterior, study_of
 from popbayes.model import Row
 
@@ -40,8 +41,8 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
     Returns
     -------
     Table
-        Prints what speaks against the fit first (`messages`: R-hat above 1.01, ESS below 400, divergences,
-        low BFMI), then the table. `table` is a DataFrame: `unit`, `mean` (or `median`), `sd`, `rse_percent`
+        Prints what speaks against the fit first (`messages`: chains trapped in different modes, R-hat
+        above 1.01, ESS below 400, divergences, low BFMI), then the table. `table` is a DataFrame: `unit`, `mean` (or `median`), `sd`, `rse_percent`
         (100 sd / estimate), `lower`, `upper`, `cv_percent`, `shrinkage_percent` (of the random effect, SD
         scale), `rhat`, `ess_bulk`, `ess_tail`, `fixed` and `prior`, indexed by the name in the DataTree.
 
@@ -65,7 +66,7 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
     return Table(
         table=table,
         printed=printed(table, interval, point),
-        messages=convergence_messages(dt, draws, rows),
+        messages=trap_messages(dt) + convergence_messages(dt, draws, rows),
         title=f"Population parameters of {name}: {chains} {many} of {size} draws",
         notes=(notes(table, interval),),
     )

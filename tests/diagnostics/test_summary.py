@@ -140,7 +140,8 @@ def test_chains_that_disagree_are_said_first_with_the_quantity_and_a_remedy():
     assert any(
         "R-hat is above 1.01 for 1 of" in m and "CL_pop" in m and "tune=2000" in m for m in result.messages
     )
-    assert str(result).startswith("! The chains do not agree")
+    assert str(result).startswith("! Chains are trapped in different modes: CL_pop of the population")
+    assert "! The chains do not agree" in str(result)
     assert str(result).index("R-hat is above") < str(result).index("ka_pop")
 
 
