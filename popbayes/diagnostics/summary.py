@@ -41,10 +41,11 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
     Returns
     -------
     Table
-        Prints what speaks against the fit first (`messages`: chains trapped in different modes, R-hat
-        above 1.01, ESS below 400, divergences, low BFMI), then the table. `table` is a DataFrame: `unit`, `mean` (or `median`), `sd`, `rse_percent`
-        (100 sd / estimate), `lower`, `upper`, `cv_percent`, `shrinkage_percent` (of the random effect, SD
-        scale), `rhat`, `ess_bulk`, `ess_tail`, `fixed` and `prior`, indexed by the name in the DataTree.
+        Prints what speaks against the fit first (`messages`: chains trapped in different modes, R-hat above
+        1.01, ESS below 400, divergences, low BFMI), then the table. `table` is a DataFrame: `unit`, `mean`
+        (or `median`), `sd`, `rse_percent` (100 sd / estimate), `lower`, `upper`, `cv_percent`,
+        `shrinkage_percent` (of the random effect, SD scale), `rhat`, `ess_bulk`, `ess_tail`, `fixed` and
+        `prior`, indexed by the name in the DataTree.
 
     References
     ----------

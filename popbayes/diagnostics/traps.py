@@ -192,10 +192,11 @@ def _messages(table: pd.DataFrame, chains: int) -> tuple[str, ...]:
     if table.empty:
         return ()
     subjects = [one for one in dict.fromkeys(table.index.get_level_values(0)) if one != POPULATION]
+    places = [(str(subject), str(name)) for subject, name in table.index[:MOST_NAMED]]
     named = [
         f"{name} of {'the population' if subject == POPULATION else f'subject {subject}'} is {row.here:.3g} "
         f"but {row.there:.3g} in chain {row.chains}"
-        for (subject, name), row in list(table.iterrows())[:MOST_NAMED]
+        for (subject, name), row in zip(places, table.itertuples(), strict=False)
     ]
     more = len(table) - len(named)
     where = "; ".join(named) + (f"; and {more} more" if more > 0 else "")
