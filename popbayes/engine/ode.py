@@ -1,0 +1,265 @@
+"""An ODE declaration -> compiled kernels: formulas, steps, walks and their adjoints.
+
+The gradient is the discrete adjoint: stage values of every accepted step are kept, and swept back with
+vector-Jacobian products of the right-hand side. Its cost is that of a few right-hand sides for each
+stage, whatever the number of parameters and of segments over which they change.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import ancestors
+
+from popbayes.engine import explicit, ode_driver, ode_kernels, ode_pull, ode_steps, ode_walk
+from popbayes.engine.declaration import Symbols
+from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero, _pull_kernel, _value_kernel
+from popbayes.engine.ode_declaration import OdeDeclaration, columns
+from popbayes.engine.ode_formulas import (
+    Hoisted,
+    Names,
+    hoist,
+    output_kernel,
+    pull_output_kernel,
+    pull_rhs_kernel,
+    rhs_kernel,
+)
+from popbayes.engine.ode_split import Linear, linear_part, tracked
+from popbayes.engine.schedule import Features
+from popbayes.engine.specialise import Kernel, compile_source, specialise
+
+SLOTS = 16
+"""Rows of the tape for each record; a subject that needs more than is left is solved twice."""
+
+
+ABSENT = ("explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "start_steady", "start_constant",
+          "pull_steady", "pull_constant")  # fmt: skip
+"""Templates of methods and events that a model does not need: nothing is compiled in their place."""
+
+
+@dataclass(frozen=True)
+class OdeLayout:
+    """Where each coefficient of a segment lies, and what is kept for the adjoint."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    n_modes: int
+    n_gaps: int
+    size: int
+    places: Mapping[str, int]
+    slots: Mapping[str, tuple[int, ...]]
+    width: int
+
+    @property
+    def kept(self) -> tuple[tuple[str, int, int], ...]:
+        """For each kept array: what its rows count, rows for each, columns."""
+        return (
+            ("segment", 1, self.size),
+            ("record", SLOTS, self.width),
+            ("stream", 1, ode_walk.N_STREAM),
+            ("record", 1, 2),
+        )
+
+
+@dataclass(frozen=True)
+class OdeKernels:
+    """Compiled functions of one model; see `popbayes.engine.ode_kernels`."""
+
+    forward: Kernel
+    pull: Kernel
+    evaluate: Kernel
+    layout: OdeLayout
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """All expressions of a model, those of parameters alone cut out."""
+
+    names: Names
+    own: tuple[str, ...]
+    rows: tuple[str, ...]
+    rates: list[Variable]
+    outputs: list[Variable]
+    hoisted: list[Variable]
+    initials: list[Variable]
+
+
+def _expression(value: Any) -> Variable:
+    return pt.as_tensor_variable(value, dtype="float64")
+
+
+def _formulas(
+    structural: OdeDeclaration, p: Symbols, outputs: Sequence[str], changes: bool
+) -> tuple[Formulas, Linear | None]:
+    t = pt.dscalar("t")
+    symbols = {name: pt.dscalar(f"state_{name}") for name in structural.states}
+    linear = linear_part(structural, symbols, t, p)
+    state = Symbols(symbols)
+    rates = structural.derivatives(t, state, p)
+    seen = structural.observables(t, state, p)
+    solved = linear.states if linear else ()
+    own = [name for name in structural.integrated if name not in solved]
+    raw = [_expression(rates[name]) for name in own] + [_expression(seen[name]) for name in outputs]
+    used = set(ancestors(raw))
+    rows = tracked(linear, [name for name in solved if symbols[name] in used], changes)
+    hoisted = Hoisted()
+    moving = [t, *(symbols[name] for name in (*own, *rows))]
+    cut = hoist(raw, moving, hoisted)
+    initials = structural.initials(p)
+    names = Names(
+        t,
+        tuple(symbols[name] for name in own),
+        tuple(symbols[name] for name in rows),
+        tuple(hoisted.symbols),
+    )
+    starts = [_expression(initials[name]) for name in own]
+    formulas = Formulas(
+        names, tuple(own), rows, cut[: len(own)], cut[len(own) :], list(hoisted.values), starts
+    )
+    return formulas, linear
+
+
+def _layout(
+    structural: OdeDeclaration,
+    p: Symbols,
+    formulas: Formulas,
+    linear: Linear | None,
+    channels: Sequence[str],
+    changes: bool,
+) -> tuple[list[Any], OdeLayout]:
+    """Coefficients of one segment in the order in which they lie, and where."""
+    rows = formulas.rows
+    targets = [structural.channels[name].state for name in channels]
+    solved = linear.states if linear else ()
+    cols = solved if changes else tuple(s for s in solved if s in targets)
+    n = len(formulas.initials)
+    values: list[Any] = list(formulas.hoisted)
+    places = {"INIT": len(values)}
+    values += formulas.initials
+    accuracy = structural.accuracy
+    places |= {"RTOL": len(values), "ATOL": len(values) + 1, "MAX_STEPS": len(values) + 2}
+    values += [accuracy.rtol, accuracy.atol, float(accuracy.max_steps)]
+    form = linear.form if linear else None
+    modes = len(form.rates) if form else 0
+    places["RATES"] = len(values)
+    values += list(form.rates) if form else []
+    places["TRANSFERS"] = len(values)
+    for m in range(modes):
+        for row in rows:
+            values += [form.transfers.get((row, col), [0.0] * modes)[m] for col in cols] if form else []
+    slots: dict[str, tuple[int, ...]] = {}
+    for what in ("bioavailability", "lag", "rate", "duration"):
+        where = []
+        for name in channels:
+            formula = getattr(structural.channels[name], what)
+            where.append(-1 if formula is None else len(values))
+            values += [] if formula is None else [formula(p)]
+        slots[what] = tuple(where)
+    slots["target"] = tuple(formulas.own.index(t) if t in formulas.own else -1 for t in targets)
+    slots["driven"] = tuple(cols.index(t) if t in cols else -1 for t in targets)
+    gaps = list(form.gaps) if form else []
+    values += gaps
+    width = ode_steps.FIRST_FREE + 7 * n + 2 * modes * len(rows)
+    layout = OdeLayout(rows, cols, modes, len(gaps), len(values), places, slots, width)
+    return values, layout
+
+
+def _places(layout: OdeLayout, n: int, dense: int) -> dict[str, int]:
+    """Where each piece of scratch lies in the kernels' array `w`."""
+    m = layout.n_modes
+    modes, rows = m * len(layout.rows), len(layout.rows)
+    sizes = {
+        **{"X": n, "Z": modes, "U": n, "V": modes, "D": 6 * rows, "E": 6 * m, "A": 6 * m},
+        **{"K": 7 * n, "ERROR": n, "PEAK": n, "MU": n, "NU": modes, "GU": n, "GV": modes},
+        **{"G": 7 * n, "GY": 7 * n, "GD": 6 * rows, "GR": rows, "JAC": dense * dense, "LU": dense * dense},
+    }
+    places, at = {}, ode_steps.N_PACE
+    for name, size in sizes.items():
+        places[name] = at
+        at += size
+    return {**places, "SCRATCH": at}
+
+
+def _bound(
+    structural: OdeDeclaration, layout: OdeLayout, features: Features, n: int, stencil: Mapping[str, float]
+) -> dict[str, Any]:
+    """Names that the templates read."""
+    first = ode_steps.FIRST_FREE
+    names = columns(structural)
+    return {
+        "N_STATES": n,
+        "N_MODES": layout.n_modes,
+        "N_ROWS": len(layout.rows),
+        "N_COLS": len(layout.columns),
+        "N_COEFS": layout.size,
+        "N_GAPS": layout.n_gaps,
+        "N_PARAMETERS": len(names),
+        "N_STREAM": ode_walk.N_STREAM,
+        "N_GIVEN": ode_pull.N_GIVEN,
+        **layout.places,
+        **_places(layout, n, n if structural.solver != "explicit" else 0),
+        "Y_AT": first,
+        "Z_AT": first + 7 * n,
+        "V_AT": first + 7 * n + layout.n_modes * len(layout.rows),
+        "WIDTH": layout.width,
+        "INFUSIONS": features.infusions,
+        "CHANGES": features.changes,
+        "STIFF": structural.solver != "explicit",
+        "EXPLICIT": structural.solver != "stiff",
+        "STIFF_FIRST": 1.0 if structural.solver == "stiff" else 0.0,
+        "TARGET": layout.slots["target"],
+        "DRIVEN": layout.slots["driven"],
+        "SLOT_F": layout.slots["bioavailability"],
+        "SLOT_LAG": layout.slots["lag"],
+        "SLOT_RATE": layout.slots["rate"],
+        "SLOT_DURATION": layout.slots["duration"],
+        "NEAR": NEAR,
+        "STEP": STEP,
+        "NODES": NODES,
+        "NODE_WEIGHTS": _lagrange_at_zero(NODES),
+        "SPREAD": tuple(float(stencil.get(name, 0.0)) for name in names),
+    }
+
+
+@cache
+def ode_kernels_of(
+    structural: OdeDeclaration, outputs: tuple[str, ...], channels: tuple[str, ...], features: Features
+) -> OdeKernels:
+    """Compile (or take from the cache) the kernels of a model; the arguments are `linear_kernels`'."""
+    names = columns(structural)
+    variables = {name: pt.dscalar(name) for name in names}
+    p = Symbols(variables)
+    formulas, linear = _formulas(structural, p, outputs, features.changes)
+    raw, layout = _layout(structural, p, formulas, linear, channels, features.changes)
+    values = [_expression(v) for v in raw]
+    bound = _bound(structural, layout, features, len(formulas.rates), linear.stencil if linear else {})
+    places = {name: bound[name] for name in ("D", "U", "K", "G", "GY", "GD", "MU", "GR", "JAC")}
+    bound |= {
+        "coefficients": _value_kernel(names, variables, values),
+        "pull_coefficients": _pull_kernel(names, variables, values[: layout.size - layout.n_gaps]),
+        "rhs": rhs_kernel(formulas.names, formulas.rates, features.infusions, places),
+        "pull_rhs": pull_rhs_kernel(formulas.names, formulas.rates, places),
+        "output": output_kernel(formulas.names, formulas.outputs, places),
+        "pull_output": pull_output_kernel(formulas.names, formulas.outputs, places),
+    }
+    for name in ABSENT:
+        bound[name] = compile_source(f"def {name}(*_):\n    return False\n", name, {})
+    templates: list[Any] = [*ode_driver.TEMPLATES]
+    if bound["EXPLICIT"]:
+        templates += explicit.TEMPLATES
+    templates += [*ode_steps.TEMPLATES]
+    templates += [*ode_walk.TEMPLATES, *ode_pull.TEMPLATES, *ode_kernels.TEMPLATES]
+    for template in templates:
+        bound[template.__name__] = specialise(template, **bound)
+    forward = specialise(ode_kernels.forward, **bound)
+    return OdeKernels(
+        forward,
+        specialise(ode_kernels.pull, **bound),
+        specialise(ode_kernels.evaluate, entry=True, **(bound | {"forward": forward})),
+        layout,
+        names,
+    )

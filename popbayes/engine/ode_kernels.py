@@ -1,0 +1,182 @@
+"""Kernel templates: all subjects of a study whose states are integrated; the arguments are those of
+`kernels.py`.
+
+`kept` is the tape, `SLOTS` rows for each record of the study; `log[first record of a subject]` says which
+rows are the subject's, or that they did not fit: then the adjoint solves the subject again.
+"""
+
+import numpy as np
+
+from popbayes.engine.schedule import R_OBS, R_SEGMENT
+
+N_COEFS = N_STREAM = N_PARAMETERS = N_GAPS = N_GIVEN = 0
+WIDTH = SCRATCH = 0
+NEAR = STEP = 0.0
+NODES: tuple[float, ...] = ()
+NODE_WEIGHTS: tuple[float, ...] = ()
+SPREAD: tuple[float, ...] = ()
+ROW, LAST_ROW, FULL = 0, 1, 2
+MOST_ROWS = 4_000_000
+NOT_KEPT = -1
+
+
+def _unbound(*_):
+    raise RuntimeError("a kernel template is compiled by popbayes.engine.specialise, not called")
+
+
+coefficients = pull_coefficients = walk_ode = pull_tape = _unbound
+
+
+def fill(theta, low, high, coefs):
+    """Coefficients of segments `low .. high - 1`."""
+    for k in range(low, high):
+        coefficients(theta, k, coefs)
+
+
+def is_near(coefs, low, high):
+    """Tell whether rates of the driver nearly coincide in any of the segments `low .. high - 1`."""
+    for k in range(low, high):
+        for j in range(N_COEFS - N_GAPS, N_COEFS):
+            if abs(coefs[k, j]) < NEAR:
+                return True
+    return False
+
+
+def perturb(theta, low, high, node, moved, coefs):
+    """Coefficients of segments `low .. high - 1` at one point of the stencil."""
+    for k in range(low, high):
+        for j in range(N_PARAMETERS):
+            moved[k, j] = theta[k, j] * (1.0 + NODES[node] * STEP * SPREAD[j])
+    fill(moved, low, high, coefs)
+
+
+def solve_near(i, low, high, theta, events, pred, coefs, streams, w, active, tape, slots):
+    """Predictions of a subject whose driver's rates nearly coincide: interpolated, see `linear.py`."""
+    ptr, ri = events[0], events[1]
+    moved = np.empty(theta.shape)
+    total = np.zeros(ptr[i + 1] - ptr[i])
+    first = slots[ROW]
+    for node in range(len(NODES)):
+        perturb(theta, low, high, node, moved, coefs)
+        slots[ROW] = first
+        walk_ode(i, coefs, events, pred, streams, w, active, tape, slots)
+        for k in range(ptr[i], ptr[i + 1]):
+            if ri[k, R_OBS] >= 0:
+                total[k - ptr[i]] += NODE_WEIGHTS[node] * pred[ri[k, R_OBS]]
+    for k in range(ptr[i], ptr[i + 1]):
+        if ri[k, R_OBS] >= 0:
+            pred[ri[k, R_OBS]] = total[k - ptr[i]]
+    slots[ROW] = first
+    fill(theta, low, high, coefs)
+
+
+def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
+    """Predict every observation; keep what the adjoint needs.
+
+    Parameters
+    ----------
+    theta : (n_segment, n_parameter)
+    ptr, ri, rt, si, sf, sptr
+        The arrays of a `Schedule`.
+    pred : (n_obs,), written
+    coefs : (n_segment, n_coefficient), written
+    kept : (n_row, WIDTH), written
+    streams : (n_stream, N_STREAM), written
+    log : (n_record, 2) int, written
+    """
+    events = (ptr, ri, rt, si, sf, sptr)
+    w = np.zeros(SCRATCH)
+    tape = kept.reshape(-1)
+    active = np.empty(max(1, si.shape[0]), dtype=np.int64)
+    slots = np.zeros(3, dtype=np.int64)
+    slots[LAST_ROW] = tape.shape[0] - WIDTH
+    for i in range(ptr.shape[0] - 1):
+        low = ri[ptr[i], R_SEGMENT]
+        high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
+        fill(theta, low, high, coefs)
+        slots[FULL] = 0
+        first = slots[ROW]
+        log[ptr[i], 0] = NOT_KEPT
+        if N_GAPS > 0 and is_near(coefs, low, high):
+            solve_near(i, low, high, theta, events, pred, coefs, streams, w, active, tape, slots)
+            continue
+        walk_ode(i, coefs, events, pred, streams, w, active, tape, slots)
+        if slots[FULL] == 0:
+            log[ptr[i], 0] = first
+            log[ptr[i], 1] = slots[ROW]
+        else:
+            slots[ROW] = first
+
+
+def pull_again(i, coefs, events, gpred, streams, active, gs, gcoefs, w):
+    """Adjoint of a subject whose tape was not kept: it is solved once more, on a tape that is long enough."""
+    ptr, ri, rt, si, sf, sptr = events
+    slots = np.zeros(3, dtype=np.int64)
+    scratch = np.empty(gpred.shape[0])
+    rows = 1024
+    while rows < MOST_ROWS:
+        tape = np.empty(rows * WIDTH)
+        slots[ROW] = 0
+        slots[LAST_ROW] = tape.shape[0] - WIDTH
+        slots[FULL] = 0
+        walk_ode(i, coefs, events, scratch, streams, w, active, tape, slots)
+        if slots[FULL] == 0:
+            pull_tape(0, slots[ROW], tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
+            return
+        rows *= 4
+    gcoefs[ri[ptr[i], R_SEGMENT], :] = np.nan
+
+
+def pull_near(i, low, high, theta, events, gpred, streams, active, gs, gcoefs, w, gtheta):
+    """Adjoint of `solve_near`."""
+    moved = np.empty(theta.shape)
+    gmoved = np.zeros(theta.shape)
+    here = np.empty(gcoefs.shape)
+    for node in range(len(NODES)):
+        perturb(theta, low, high, node, moved, here)
+        gcoefs[low:high, :] = 0.0
+        gmoved[low:high, :] = 0.0
+        gs[events[5][i] : events[5][i + 1], :] = 0.0
+        pull_again(i, here, events, gpred, streams, active, gs, gcoefs, w)
+        for k in range(low, high):
+            pull_coefficients(moved, k, gcoefs, gmoved)
+            for j in range(N_PARAMETERS):
+                gtheta[k, j] += NODE_WEIGHTS[node] * (1.0 + NODES[node] * STEP * SPREAD[j]) * gmoved[k, j]
+
+
+def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gtheta):
+    """Add `gpred` times the Jacobian of `forward` to `gtheta`; the rest is as `forward` left it."""
+    events = (ptr, ri, rt, si, sf, sptr)
+    n_stream = max(1, si.shape[0])
+    w = np.zeros(SCRATCH)
+    tape = kept.reshape(-1)
+    gs = np.zeros((n_stream, N_GIVEN))
+    active = np.empty(n_stream, dtype=np.int64)
+    gcoefs = np.zeros(coefs.shape)
+    for i in range(ptr.shape[0] - 1):
+        low = ri[ptr[i], R_SEGMENT]
+        high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
+        if N_GAPS > 0 and is_near(coefs, low, high):
+            pull_near(i, low, high, theta, events, gpred, streams, active, gs, gcoefs, w, gtheta)
+            continue
+        first = log[ptr[i], 0]
+        if first == NOT_KEPT:
+            pull_again(i, coefs, events, gpred, streams, active, gs, gcoefs, w)
+        else:
+            pull_tape(first, log[ptr[i], 1], tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
+        for k in range(low, high):
+            pull_coefficients(theta, k, gcoefs, gtheta)
+
+
+def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds):
+    """Predictions of a batch of parameter sets, `thetas[b]` -> `preds[b]`; no tape is kept."""
+    coefs = np.empty((thetas.shape[1], N_COEFS))
+    kept = np.empty((2, WIDTH))
+    streams = np.empty((si.shape[0], N_STREAM))
+    log = np.empty((rt.shape[0], 2), dtype=np.int64)
+    for b in range(thetas.shape[0]):
+        forward(thetas[b], ptr, ri, rt, si, sf, sptr, preds[b], coefs, kept, streams, log)
+
+
+# Compiled first, in this order; the entry points forward, pull and evaluate come after.
+TEMPLATES = (fill, is_near, perturb, solve_near, pull_again, pull_near)

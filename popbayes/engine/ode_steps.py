@@ -1,0 +1,236 @@
+"""Kernel templates: integrate the states between two events, with steps of controlled error.
+
+Each accepted step is a row of the *tape*, which the adjoint reads backwards. Where the tape is full, its
+last row is written over and the subject is marked: the adjoint then solves it again.
+
+All scratch lies in one array `w`, at the places that upper-case names say: `X` states, `Z` the driver's
+modes, `U` and `V` what infusions add to them, `D` the driver's rows at the stages, `K` rates at the stages,
+`PEAK` the largest value that a state has had. The error of a step is measured against
+`atol + rtol * max(|x|, FLOOR * peak)`: no unit has to be known.
+"""
+
+import math
+
+# Bound by ode.py; the values here only let the module be read and checked.
+N_STATES = N_MODES = N_ROWS = 0
+RTOL = ATOL = MAX_STEPS = WIDTH = 0
+Y_AT = Z_AT = V_AT = 0
+X = Z = V = K = ERROR = PEAK = 0
+INFUSIONS = STIFF = EXPLICIT = True
+
+# Kinds of row of the tape, in its first column.
+T_STEP, T_BOLUS, T_INFUSE, T_OBS, T_INIT, T_START, T_SEGMENT = 0, 1, 2, 3, 4, 5, 6
+T_STEADY, T_CONSTANT, T_DATA = 7, 8, 9
+# Columns of a row; states at the stages follow from `Y_AT`, the driver from `Z_AT`, its inputs from `V_AT`.
+C_KIND, C_SEGMENT, C_TIME, C_STEP, C_EXTRA, C_METHOD = 0, 1, 2, 3, 4, 5
+FIRST_FREE = 6
+
+# The first numbers of `w`: proposed step (0: to be chosen), rates to be computed anew, steps so far,
+# number of running infusions, whether the stiff method is in use, and signs of stiffness.
+P_STEP, P_FRESH, P_STEPS, P_INFUSING, P_STIFF, P_SIGNS = 0, 1, 2, 3, 4, 5
+N_PACE = 6
+# Where the tape's next row begins, the last one (scratch where the tape is full), and whether it was full.
+ROW, LAST_ROW, FULL = 0, 1, 2
+
+SAFETY = 0.9
+MOST_GROWTH = 10.0
+MOST_SHRINK = 0.2
+FLOOR = 1e-6
+"""A state that has fallen below this part of its largest value is no longer followed to relative accuracy."""
+SMALLEST_STEP = 1e-14
+NOTHING = 1e-200
+# Signs of stiffness: step times largest eigenvalue beyond this, about so many steps in a row.
+STIFF_BEYOND = 3.25
+STIFF_AFTER = 15.0
+
+
+def _unbound(*_):
+    raise RuntimeError("a kernel template is compiled by popbayes.engine.specialise, not called")
+
+
+rhs = drive = carry = read_driver = explicit_step = stiff_step = _unbound
+
+
+def next_row(slots):
+    """Keep the row that was just written; where the tape is full, note that it is incomplete."""
+    if slots[ROW] < slots[LAST_ROW]:
+        slots[ROW] += WIDTH
+    else:
+        slots[FULL] = 1
+
+
+def note(tape, slots, kind, seg, t, step, extra, w):
+    """Write a row of kind `kind` with the state before it."""
+    row = slots[ROW]
+    tape[row + C_KIND] = kind
+    tape[row + C_SEGMENT] = seg
+    tape[row + C_TIME] = t
+    tape[row + C_STEP] = step
+    tape[row + C_EXTRA] = extra
+    for i in range(N_STATES):
+        tape[row + Y_AT + i] = w[X + i]
+    for j in range(N_MODES * N_ROWS):
+        tape[row + Z_AT + j] = w[Z + j]
+    next_row(slots)
+
+
+def scale_of(i, value, seg, coefs, w):
+    """What the error of state `i` is measured against."""
+    return coefs[seg, ATOL] + coefs[seg, RTOL] * max(value, FLOOR * w[PEAK + i]) + 1e-3 * NOTHING
+
+
+def first_step(t, end, seg, coefs, w, tape, row):
+    """A step size to begin with, from the first and second derivatives (Hairer, Norsett & Wanner II.4)."""
+    size = 0.0
+    slope = 0.0
+    for i in range(N_STATES):
+        scale = scale_of(i, max(abs(w[X + i]), w[PEAK + i]), seg, coefs, w)
+        if scale > NOTHING:  # a state that is still empty says nothing of its size
+            size = max(size, abs(w[X + i]) / scale)
+            slope = max(slope, abs(w[K + i]) / scale)
+    h = 0.01 * size / slope if size > 1e-5 and slope > 1e-5 else 1e-3 * (end - t)
+    h = min(h, end - t)
+    for i in range(N_STATES):
+        tape[row + Y_AT + N_STATES + i] = w[X + i] + h * w[K + i]
+    rhs(t + h, tape, row + Y_AT + N_STATES, 0, w, coefs, seg, N_STATES)
+    bend = 0.0
+    for i in range(N_STATES):
+        scale = scale_of(i, max(abs(w[X + i]), w[PEAK + i]), seg, coefs, w)
+        if scale > NOTHING:
+            bend = max(bend, abs(w[K + N_STATES + i] - w[K + i]) / (scale * h))
+    steepest = max(slope, bend)
+    if not steepest > 1e-15:
+        return end - t
+    return min(100.0 * h, (0.01 / steepest) ** 0.2 if steepest > slope else math.sqrt(0.01 / steepest))
+
+
+def error_norm(row, new, tape, seg, coefs, w):
+    """Mean square of the scaled errors; `new`: where the row holds the new state."""
+    total = 0.0
+    for i in range(N_STATES):
+        value = max(abs(tape[row + Y_AT + i]), abs(tape[row + new + i]))
+        ratio = w[ERROR + i] / scale_of(i, value, seg, coefs, w)
+        total += ratio * ratio
+    return total / max(1, N_STATES)
+
+
+def write_step(t, h, seg, infusing, w, tape, row):
+    """Complete the tape's row of an accepted step and bring the driver to its end."""
+    tape[row + C_KIND] = T_STEP
+    tape[row + C_SEGMENT] = seg
+    tape[row + C_TIME] = t
+    tape[row + C_STEP] = h
+    tape[row + C_EXTRA] = 1.0 if infusing else 0.0
+    tape[row + C_METHOD] = w[P_STIFF]
+    for j in range(N_MODES * N_ROWS):
+        tape[row + Z_AT + j] = w[Z + j]
+        if INFUSIONS:
+            tape[row + V_AT + j] = w[V + j]
+    carry(infusing, w)
+
+
+def fail(w):
+    """Give up: from here on the subject's predictions are nan."""
+    w[P_STEPS] = math.inf
+    for i in range(N_STATES):
+        w[X + i] = math.nan
+
+
+def look_stiff(h, row, tape, w):
+    """Watch step size times Jacobian at the end of a step; switch where it stays at the limit."""
+    n = N_STATES
+    top = 0.0
+    bottom = 0.0
+    for i in range(N_STATES):
+        a = w[K + 6 * n + i] - w[K + 5 * n + i]
+        b = tape[row + Y_AT + 6 * n + i] - tape[row + Y_AT + 5 * n + i]
+        top += a * a
+        bottom += b * b
+    if bottom > 0.0 and h * h * top > STIFF_BEYOND * STIFF_BEYOND * bottom:
+        w[P_SIGNS] += 1.0
+        if w[P_SIGNS] >= STIFF_AFTER:
+            w[P_STIFF] = 1.0
+            w[P_FRESH] = 1.0
+    else:
+        w[P_SIGNS] = max(0.0, w[P_SIGNS] - 0.25)
+
+
+def accept(h, err, new, stage, w, tape, row):
+    """Take a step over: the state, the rates at it (stage number `stage`), the next step's size."""
+    for i in range(N_STATES):
+        w[X + i] = tape[row + new + i]
+        w[K + i] = w[K + stage * N_STATES + i]
+        w[PEAK + i] = max(w[PEAK + i], abs(w[X + i]))
+    # err is a mean square: order 5 takes its tenth root, order 4 its eighth
+    root = 0.125 if stage == 5 else 0.1
+    growth = MOST_GROWTH
+    if err > 1e-12:
+        growth = min(MOST_GROWTH, max(MOST_SHRINK, SAFETY * math.exp(-root * math.log(err))))
+    # a step cut short by an event says little about the next: what was proposed before it stands
+    w[P_STEP] = max(w[P_STEP], h * growth) if h < w[P_STEP] else h * growth
+
+
+def one_step(t, end, seg, coefs, w, tape, slots):
+    """Try one step; returns its length, 0 where its error is too large."""
+    row = slots[ROW]
+    left = end - t
+    h = w[P_STEP]
+    if h >= left:
+        h = left
+    elif h > 0.5 * left:
+        h = 0.5 * left
+    infusing = w[P_INFUSING] > 0.0
+    new = Y_AT + 6 * N_STATES
+    stage = 6
+    err = math.inf
+    if STIFF and (not EXPLICIT or w[P_STIFF] > 0.0):
+        new = Y_AT + 5 * N_STATES
+        stage = 5
+        drive(h, True, seg, coefs, infusing, w)
+        if stiff_step(t, h, tape, row, seg, coefs, w):
+            err = error_norm(row, new, tape, seg, coefs, w)
+    else:
+        drive(h, False, seg, coefs, infusing, w)
+        explicit_step(t, h, tape, row, seg, coefs, w)
+        err = error_norm(row, new, tape, seg, coefs, w)
+    w[P_STEPS] += 1.0
+    if err <= 1.0:
+        write_step(t, h, seg, infusing, w, tape, row)
+        accept(h, err, new, stage, w, tape, row)
+        if EXPLICIT and STIFF and stage == 6:
+            look_stiff(h, row, tape, w)
+        next_row(slots)
+        return h
+    w[P_STEP] = h * (max(MOST_SHRINK, SAFETY * err**-0.1) if err < 1e10 else MOST_SHRINK)
+    return 0.0
+
+
+def integrate(t, end, seg, coefs, w, tape, slots):
+    """Bring states and driver from `t` to `end`; between them nothing happens."""
+    if N_STATES == 0:
+        infusing = w[P_INFUSING] > 0.0
+        drive(end - t, False, seg, coefs, infusing, w)
+        write_step(t, end - t, seg, infusing, w, tape, slots[ROW])
+        next_row(slots)
+        return
+    while t < end:
+        row = slots[ROW]
+        if w[P_FRESH] > 0.0:
+            read_driver(w)
+            rhs(t, w, X, 0, w, coefs, seg, 0)
+            w[P_FRESH] = 0.0
+        if not w[P_STEP] > 0.0:
+            read_driver(w)
+            w[P_STEP] = first_step(t, end, seg, coefs, w, tape, row)
+        if not (w[P_STEPS] < coefs[seg, MAX_STEPS] and w[P_STEP] > SMALLEST_STEP * (abs(t) + abs(end))):
+            fail(w)
+            return
+        for i in range(N_STATES):
+            tape[row + Y_AT + i] = w[X + i]
+        h = one_step(t, end, seg, coefs, w, tape, slots)
+        t = end if h >= end - t else t + h
+
+
+TEMPLATES = (
+    next_row, note, scale_of, first_step, error_norm, write_step, fail, look_stiff, accept, one_step, integrate,
+)  # fmt: skip
