@@ -37,6 +37,7 @@ from .plots.plot_shrinkage import plot_shrinkage as plot_shrinkage
 from .plots.plot_vpc import plot_vpc as plot_vpc
 from .reports.report import report as report
 from .simulation import simulate as simulate
+from .structural import ode as ode
 from .structural import pk as pk
 
 __version__: str

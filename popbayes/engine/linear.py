@@ -52,6 +52,17 @@ class Layout:
     size: int
     n_gaps: int
 
+    @property
+    def kept(self) -> tuple[tuple[str, int, int], ...]:
+        """For each array kept for the adjoint: what its rows count, rows for each, columns."""
+        width = self.n_modes * (len(self.rows) + 1)
+        return (
+            ("segment", 1, self.size),
+            ("record", 1, width),
+            ("stream", 1, modal.N_STREAM),
+            ("stream", 1, 2),
+        )
+
 
 @dataclass(frozen=True)
 class LinearKernels:

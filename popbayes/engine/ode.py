@@ -6,7 +6,7 @@ stage, whatever the number of parameters and of segments over which they change.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 
-from popbayes.engine import explicit, ode_driver, ode_kernels, ode_pull, ode_steps, ode_walk
+from popbayes.engine import explicit, ode_driver, ode_pull, ode_steady, ode_steps, ode_subjects, ode_walk
 from popbayes.engine.declaration import Symbols
 from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero, _pull_kernel, _value_kernel
 from popbayes.engine.ode_declaration import OdeDeclaration, columns
@@ -35,8 +35,8 @@ SLOTS = 16
 """Rows of the tape for each record; a subject that needs more than is left is solved twice."""
 
 
-ABSENT = ("explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "start_steady", "start_constant",
-          "pull_steady", "pull_constant")  # fmt: skip
+ABSENT = ("explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "start_steady",
+          "pull_steady")  # fmt: skip
 """Templates of methods and events that a model does not need: nothing is compiled in their place."""
 
 
@@ -66,13 +66,14 @@ class OdeLayout:
 
 @dataclass(frozen=True)
 class OdeKernels:
-    """Compiled functions of one model; see `popbayes.engine.ode_kernels`."""
+    """Compiled functions of one model; see `popbayes.engine.ode_subjects`."""
 
     forward: Kernel
     pull: Kernel
     evaluate: Kernel
     layout: OdeLayout
     parameters: tuple[str, ...]
+    bound: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def _bound(
 
 
 @cache
-def ode_kernels_of(
+def ode_kernels(
     structural: OdeDeclaration, outputs: tuple[str, ...], channels: tuple[str, ...], features: Features
 ) -> OdeKernels:
     """Compile (or take from the cache) the kernels of a model; the arguments are `linear_kernels`'."""
@@ -251,15 +252,18 @@ def ode_kernels_of(
     templates: list[Any] = [*ode_driver.TEMPLATES]
     if bound["EXPLICIT"]:
         templates += explicit.TEMPLATES
-    templates += [*ode_steps.TEMPLATES]
-    templates += [*ode_walk.TEMPLATES, *ode_pull.TEMPLATES, *ode_kernels.TEMPLATES]
+    steady = features.infusions
+    templates += [*ode_steps.TEMPLATES, *ode_walk.TEMPLATES, *(ode_steady.FORWARD if steady else ())]
+    templates += [*ode_walk.LAST, *ode_pull.TEMPLATES, *(ode_steady.BACKWARD if steady else ())]
+    templates += [*ode_pull.LAST, *ode_subjects.TEMPLATES]
     for template in templates:
         bound[template.__name__] = specialise(template, **bound)
-    forward = specialise(ode_kernels.forward, **bound)
+    forward = specialise(ode_subjects.forward, **bound)
     return OdeKernels(
         forward,
-        specialise(ode_kernels.pull, **bound),
-        specialise(ode_kernels.evaluate, entry=True, **(bound | {"forward": forward})),
+        specialise(ode_subjects.pull, **bound),
+        specialise(ode_subjects.evaluate, entry=True, **(bound | {"forward": forward})),
         layout,
         names,
+        bound,
     )

@@ -18,7 +18,6 @@ from popbayes.engine.ode_steps import (
     C_STEP,
     C_TIME,
     T_BOLUS,
-    T_CONSTANT,
     T_INFUSE,
     T_INIT,
     T_OBS,
@@ -60,7 +59,7 @@ def _unbound(*_):
 
 
 rhs = drive = put = pull_output = pull_drive = pull_explicit = pull_stiff = _unbound
-read_driver = pull_change = pull_constant = pull_steady = _unbound
+read_driver = pull_change = pull_steady = _unbound
 
 
 def state_at(row, tape, w):
@@ -260,15 +259,13 @@ def pull_tape(first, last, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, 
             if kind == T_STEADY:
                 row = pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
                 continue
-            if kind == T_CONSTANT:
-                pull_constant(row, tape, coefs, gcoefs, si, sf, w)
-                row -= WIDTH
-                continue
         pull_row(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
         row -= WIDTH
 
 
+# In the order in which they are compiled: each after those that it calls; the steady states' come between.
 TEMPLATES = (
-    state_at, pull_step, by_amount, pull_put, slope_now, pull_bolus, pull_infuse,
-    pull_observation, pull_begin, pull_resolve, pull_entry, pull_row, pull_tape,
+    state_at, pull_step, by_amount, pull_put, slope_now, pull_bolus, pull_infuse, pull_observation, pull_begin,
+    pull_resolve, pull_entry, pull_row,
 )  # fmt: skip
+LAST = (pull_tape,)

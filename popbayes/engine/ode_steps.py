@@ -20,7 +20,7 @@ INFUSIONS = STIFF = EXPLICIT = True
 
 # Kinds of row of the tape, in its first column.
 T_STEP, T_BOLUS, T_INFUSE, T_OBS, T_INIT, T_START, T_SEGMENT = 0, 1, 2, 3, 4, 5, 6
-T_STEADY, T_CONSTANT, T_DATA = 7, 8, 9
+T_STEADY, T_DATA = 7, 8
 # Columns of a row; states at the stages follow from `Y_AT`, the driver from `Z_AT`, its inputs from `V_AT`.
 C_KIND, C_SEGMENT, C_TIME, C_STEP, C_EXTRA, C_METHOD = 0, 1, 2, 3, 4, 5
 FIRST_FREE = 6

@@ -70,7 +70,7 @@ def _unbound(*_):
     raise RuntimeError("a kernel template is compiled by popbayes.engine.specialise, not called")
 
 
-integrate = note = output = read_driver = change = start_steady = start_constant = _unbound
+integrate = note = output = read_driver = change = start_steady = _unbound
 
 
 def put(s, amount, seg, coefs, si, w, x, z):
@@ -200,15 +200,13 @@ def start_stream(s, t, seg, coefs, si, sf, streams, w, tape, slots):
     """Take up a dosing record; tell whether it has events to come."""
     if INFUSIONS:
         if si[s, S_KIND] == CONSTANT:
-            start_constant(s, t, seg, coefs, si, sf, w, tape, slots)
-            interrupt(w)
+            start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots)
             return False
     note(tape, slots, T_START, seg, t, s, 0.0, w)
     resolve(s, t, seg, coefs, si, sf, streams)
     if INFUSIONS:
         if si[s, S_STEADY] != 0:
             start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots)
-            interrupt(w)
     return True
 
 
@@ -298,7 +296,6 @@ def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
             observe(k, seg, coefs, ri, rt, pred, w, tape, slots)
 
 
-TEMPLATES = (
-    put, interrupt, stop_inputs, infuse, running_infusions, due, fire, advance, resolve, start_stream, begin, drop,
-    enter, observe, walk_ode,
-)  # fmt: skip
+# In the order in which they are compiled: each after those that it calls; the steady states' come between.
+TEMPLATES = (put, interrupt, stop_inputs, infuse)
+LAST = (running_infusions, due, fire, advance, resolve, start_stream, begin, drop, enter, observe, walk_ode)

@@ -1,6 +1,6 @@
 """The PyTensor Op that predicts every observation of a design, and its gradient.
 
-Both Ops are thin: they copy the parameters into one matrix and call the kernels of `linear.py`. The
+Both Ops are thin: they copy the parameters into one matrix and call the kernels that `compiled.py` gives. The
 numba linker (nutpie) compiles the call into the log density; PyMC's own sampler uses `perform`; JAX
 samplers reach the same machine code through a callback (`jax_callback.py`).
 
@@ -23,10 +23,10 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
 
 from popbayes.data.design import Design
+from popbayes.engine.compiled import kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration, used_channels
 from popbayes.engine.jax_callback import register_if_loaded
-from popbayes.engine.linear import LinearKernels, linear_kernels
-from popbayes.engine.modal import N_STREAM
+from popbayes.engine.ode_declaration import columns
 from popbayes.engine.schedule import Features, Schedule, Way
 from popbayes.engine.specialise import Kernel, compile_source
 
@@ -48,15 +48,14 @@ def _theta_lines(names: Sequence[str]) -> list[str]:
 def _predict_kernel(op: "_StructuralOp") -> Kernel:
     """``predict(p_..., schedule)`` -> predictions and what the gradient needs."""
     kernels = op.kernels
-    names, layout = kernels.parameters, kernels.layout
-    modes, rows = layout.n_modes, len(layout.rows)
+    names = kernels.parameters
+    sizes = {"segment": "theta.shape[0]", "record": "rt.shape[0]", "stream": "si.shape[0]"}
+    empty = [f"np.empty(({sizes[what]} * {n}, {width})" for what, n, width in kernels.layout.kept]
     lines = [
         *_theta_lines(names),
         "pred = np.empty(n_obs[()])",
-        f"coefs = np.empty((theta.shape[0], {layout.size}))",
-        f"kept = np.empty((rt.shape[0], {modes * rows + modes}))",
-        f"streams = np.empty((si.shape[0], {N_STREAM}))",
-        "log = np.empty((si.shape[0], 2), dtype=np.int64)",
+        f"coefs, kept, streams = {empty[0]}), {empty[1]}), {empty[2]})",
+        f"log = {empty[3]}, dtype=np.int64)",
         f"forward(theta, ptr, ri, rt, si, sf, sptr, pred, {KEPT})",
         f"return pred, {KEPT}",
     ]
@@ -100,9 +99,9 @@ class _StructuralOp(Op):
         self.features = features
 
     @property
-    def kernels(self) -> LinearKernels:
+    def kernels(self) -> Any:
         """Compiled functions of the model."""
-        return linear_kernels(self.structural, self.outputs, self.channels, self.features)
+        return kernels_of(self.structural, self.outputs, self.channels, self.features)
 
     @abstractmethod
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -115,9 +114,8 @@ class _StructuralOp(Op):
 
     def kept_shapes(self, n_segment: Any, n_record: Any, n_stream: Any) -> list[tuple[Any, ...]]:
         """Shapes of what the forward walk keeps for the adjoint."""
-        layout = self.kernels.layout
-        width = layout.n_modes * (len(layout.rows) + 1)
-        return [(n_segment, layout.size), (n_record, width), (n_stream, N_STREAM), (n_stream, 2)]
+        sizes = {"segment": n_segment, "record": n_record, "stream": n_stream}
+        return [(sizes[what] * number, width) for what, number, width in self.kernels.layout.kept]
 
     @property
     def adjoint(self) -> "PullPredict":
@@ -132,7 +130,7 @@ class _StructuralOp(Op):
     @property
     def n_parameters(self) -> int:
         """Number of parameter vectors among the inputs."""
-        return len(self.structural.parameters)
+        return len(columns(self.structural))
 
 
 class Predict(_StructuralOp):
@@ -182,7 +180,7 @@ class PullPredict(_StructuralOp):
     def make_node(self, *inputs: Any) -> Apply:
         """Inputs: those of `Predict`, the predictions' cotangent, and `Predict`'s further outputs."""
         variables = [pt.as_tensor_variable(x) for x in inputs]
-        outputs = [pt.vector(f"g_{name}", dtype="float64") for name in self.structural.parameters]
+        outputs = [pt.vector(f"g_{name}", dtype="float64") for name in columns(self.structural)]
         return Apply(self, variables, outputs)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -292,7 +290,7 @@ def predict(
     """
     way = route(structural, design, output)
     op = Predict(structural, way.outputs, way.channels, way.schedule.features)
-    vectors = [theta[name] for name in structural.parameters]
+    vectors = with_covariates(structural, design, theta)
     return op(*vectors, *_as_inputs(way.schedule), return_list=True)[0]
 
 

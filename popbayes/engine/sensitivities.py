@@ -4,33 +4,23 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from popbayes.data.design import Design
-from popbayes.engine import jacobian
+from popbayes.engine.compiled import jacobian_of, kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
-from popbayes.engine.linear import LinearKernels, linear_kernels
 from popbayes.engine.op import Output, route
-from popbayes.engine.schedule import Features, Schedule
-from popbayes.engine.specialise import Kernel, specialise
+from popbayes.engine.ode_declaration import columns
+from popbayes.engine.schedule import Schedule
 
 WORTH_A_THREAD = 20_000
 """Pairs of an observation and an earlier record of its subject, below which threads cost more than they
 save: about a millisecond of work."""
 
 Theta = Mapping[str, np.ndarray]
-
-
-@cache
-def _jacobian_kernel(
-    structural: LinearDeclaration, outputs: tuple[str, ...], channels: tuple[str, ...], features: Features
-) -> Kernel:
-    bound = dict(linear_kernels(structural, outputs, channels, features).bound)
-    for template in jacobian.TEMPLATES:
-        bound[template.__name__] = specialise(template, **bound)
-    return specialise(jacobian.jacobian, entry=True, **bound)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +43,9 @@ class Solver:
         return cls(structural, design, way.outputs, way.channels, way.schedule)
 
     @cached_property
-    def kernels(self) -> LinearKernels:
+    def kernels(self) -> Any:
         """Compiled functions of the model."""
-        return linear_kernels(self.structural, self.outputs, self.channels, self.schedule.features)
+        return kernels_of(self.structural, self.outputs, self.channels, self.schedule.features)
 
     @cached_property
     def _pieces(self) -> list[np.ndarray]:
@@ -108,7 +98,7 @@ class Solver:
         moves = self._moves(directions)
         pred = np.full(self.design.n_obs, np.nan)
         dpred = np.zeros((self.design.n_obs, moves.shape[1]))
-        kernel = _jacobian_kernel(
+        kernel = jacobian_of(
             self.structural, self.outputs, self.channels, self.schedule.features
         ).function
         pieces = self._pieces
@@ -126,13 +116,13 @@ class Solver:
 
     def _stacked(self, theta: Theta) -> np.ndarray:
         """All parameters, (..., n_segment, n_parameter)."""
-        vectors = [np.asarray(theta[name], dtype=float) for name in self.structural.parameters]
+        vectors = [np.asarray(v, dtype=float) for v in with_covariates(self.structural, self.design, theta)]
         shape = np.broadcast_shapes(*(v.shape for v in vectors), (self.design.n_segment,))
         return np.stack([np.broadcast_to(v, shape) for v in vectors], axis=-1)
 
     def _moves(self, directions: Theta) -> np.ndarray:
         """Directions as the kernel reads them, (n_segment, n_direction, n_parameter)."""
-        names = self.structural.parameters
+        names = columns(self.structural)
         unknown = [name for name in directions if name not in names]
         if unknown:
             raise ValueError(f"There is no parameter {unknown[0]!r} to move; there are {', '.join(names)}.")

@@ -12,8 +12,9 @@ import xarray as xr
 from popbayes import dims
 from popbayes.data.design import Design
 from popbayes.data.regimen import as_events
+from popbayes.engine.compiled import kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
-from popbayes.engine.linear import linear_kernels
+from popbayes.engine.ode_declaration import is_ode
 from popbayes.engine.op import Output, route
 
 
@@ -46,8 +47,8 @@ def evaluate(
     """
     way = route(structural, design, output)
     schedule = way.schedule
-    kernels = linear_kernels(structural, way.outputs, way.channels, schedule.features)
-    vectors = [np.asarray(theta[name], dtype=float) for name in structural.parameters]
+    kernels = kernels_of(structural, way.outputs, way.channels, schedule.features)
+    vectors = [np.asarray(v, dtype=float) for v in with_covariates(structural, design, theta)]
     shape = np.broadcast_shapes(*(v.shape for v in vectors), (design.n_segment,))
     thetas = np.stack([np.broadcast_to(v, shape) for v in vectors], axis=-1)
     thetas = np.ascontiguousarray(thetas.reshape(-1, design.n_segment, len(vectors)))
@@ -96,8 +97,9 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     """
     events = as_events(data)
     structural.check_events(events)
-    design = Design.of(events)
-    theta = _theta(structural, events.subjects, parameters)
+    design = Design.of(events, getattr(structural, "covariates", ()))
+    by_subject = _theta(structural, events.subjects, parameters)
+    theta = {name: value[design.segment_subject] for name, value in by_subject.items()}
     out = xr.Dataset(
         {name: (dims.OBS, evaluate(structural, design, theta, name)) for name in structural.outputs},
         coords={
@@ -132,12 +134,13 @@ def _theta(
         parameters = {n: parameters.loc[subjects, n].to_numpy(dtype=float) for n in names}
     theta = {n: np.broadcast_to(np.asarray(parameters[n], dtype=float), (len(subjects),)) for n in names}
     for name, values in theta.items():
-        # rates, volumes, clearances, lags and fractions: none of them can be negative
-        impossible = np.flatnonzero(~np.isfinite(values) | (values < 0))
+        # rates, volumes, clearances, lags and fractions: none of them can be negative; what the parameters of
+        # a system of equations are is not known
+        impossible = np.flatnonzero(~np.isfinite(values) | ((values < 0) & (not is_ode(structural))))
         if len(impossible):
             i = int(impossible[0])
             raise ValueError(
                 f"Parameter {name} of subject {subjects[i]} is {values[i]:g}; "
-                "give a finite number that is not negative."
+                f"give a finite number{'' if is_ode(structural) else ' that is not negative'}."
             )
     return theta

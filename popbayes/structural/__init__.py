@@ -1,5 +1,6 @@
 """What the body does to the drug and the drug to the body: declarations only."""
 
+from popbayes.structural import ode as ode
 from popbayes.structural import pk as pk
 
-__all__ = ["pk"]
+__all__ = ["ode", "pk"]

@@ -53,7 +53,8 @@ def declared_from_dict(value: Mapping[str, Any]) -> Any:
         for key, v in value.items()
         if key != "type"
     }
-    return REGISTRY[name](**arguments)
+    make = getattr(REGISTRY[name], "from_arguments", REGISTRY[name])
+    return make(**arguments)
 
 
 class AbstractStructural(Declared):

@@ -1,0 +1,352 @@
+"""Structural models that a user writes as differential equations."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from popbayes.engine.declaration import Channel, Expression, Formula, Symbols
+from popbayes.structural.base import AbstractStructural, Declared
+from popbayes.structural.formula import Program
+from popbayes.structural.ode_base import MAX_STEPS, RTOL, AbstractOde
+
+__all__ = ["Input", "System"]
+
+
+@dataclass(frozen=True)
+class Input(Declared):
+    """What happens to doses on their way into a state: names of parameters, None where nothing does.
+
+    Parameters
+    ----------
+    lag : str, optional
+        Parameter by which doses are late.
+    F : str, optional
+        Parameter that is the fraction of a dose that arrives.
+    duration : str, optional
+        Parameter over which a dose with RATE = -2 is given.
+    rate : str, optional
+        Parameter at which a dose with RATE = -1 is given.
+    zero_order : bool
+        Doses without RATE are given over `duration` too.
+    """
+
+    lag: str | None = None
+    F: str | None = None
+    duration: str | None = None
+    rate: str | None = None
+    zero_order: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters that it uses."""
+        return tuple(name for name in (self.lag, self.F, self.duration, self.rate) if name is not None)
+
+    def channel(self, state: str) -> Channel:
+        """The way into `state`."""
+
+        def named(name: str | None) -> Formula | None:
+            return None if name is None else lambda p: p[name]
+
+        return Channel(
+            state,
+            bioavailability=named(self.F),
+            lag=named(self.lag),
+            rate=named(self.rate),
+            duration=named(self.duration),
+            zero_order=self.zero_order,
+        )
+
+
+NOTHING_HAPPENS = Input()
+
+
+class System(AbstractOde):
+    r"""Ordinary differential equations, written as Python functions of PyTensor scalars.
+
+    .. math:: \frac{dx}{dt} = f(t, x, p) + \text{doses}, \qquad x(0) = x_0(p), \qquad y = g(t, x, p)
+
+    Parameters
+    ----------
+    states : sequence of str
+        Names of the states; CMT 1 is the first (after those of `pk`, if given). A dose goes into the state
+        that CMT names or numbers.
+    parameters : sequence of str
+        Names of the parameters (those of `pk` come before them).
+    rhs : callable
+        ``rhs(t, state, p)`` -> mapping of state -> rate of change, without doses. `t` is the table's TIME;
+        ``state.depot`` and ``p.ka`` are scalars: use arithmetic, `pt.exp`, `pt.switch` and the like.
+    outputs : mapping of str -> callable
+        ``f(state, p)`` or ``f(t, state, p)``; the first is what is observed unless told otherwise.
+        Those of `pk` come before them.
+    initial : mapping of str -> number or callable
+        States at a subject's first record and after EVID 3 or 4: a number, or ``f(p)``; 0 where left out.
+    inputs : mapping of str -> Input
+        Lag, bioavailability, modelled duration and rate of doses, by the state that they go into.
+    covariates : sequence of str
+        Columns of the data that the formulas use, as ``p.WT``; they may change in time.
+    pk : structural model, optional
+        A linear model with a closed form: its states are ``state.central`` and so on in `rhs`, but are not
+        integrated, and its parameters, ways in and outputs are the system's too.
+    solver, rtol, atol, max_steps
+        See `AbstractOde`.
+
+    Raises
+    ------
+    ValueError
+        A name is given twice or is not known, or a state has no rate.
+    TypeError
+        A formula is not a scalar expression of time, states, parameters and covariates.
+
+    Notes
+    -----
+    A state that only decays at a rate of its own (a depot) is recognised and not integrated either.
+    The functions are called once, here: what they return is kept, so that models with the same formulas are
+    equal and a model can be saved.
+
+    Examples
+    --------
+    >>> from popbayes import Regimen, ode, solve
+    >>> def rhs(t, state, p):
+    ...     c = state.central / p.V
+    ...     return {"depot": -p.ka * state.depot, "central": p.ka * state.depot - p.Vmax * c / (p.Km + c)}
+    >>> model = ode.System(
+    ...     states=("depot", "central"),
+    ...     parameters=("ka", "V", "Vmax", "Km"),
+    ...     rhs=rhs,
+    ...     outputs={"conc": lambda state, p: state.central / p.V},
+    ... )
+    >>> regimen = Regimen().dose(400).sample([1.0, 24.0])
+    >>> solve(model, regimen, {"ka": 1, "V": 40, "Vmax": 15, "Km": 3})["conc"].values.round(4)
+    array([6.1636, 3.9588])
+    """
+
+    def __init__(
+        self,
+        states: Sequence[str],
+        parameters: Sequence[str],
+        rhs: Any,
+        outputs: Mapping[str, Any],
+        initial: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Input] | None = None,
+        covariates: Sequence[str] = (),
+        pk: AbstractStructural | None = None,
+        *,
+        solver: str = "auto",
+        rtol: float = RTOL,
+        atol: float = 0.0,
+        max_steps: int = MAX_STEPS,
+    ):
+        keep = object.__setattr__  # the instance is frozen
+        for name, value in (("solver", solver), ("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
+            keep(self, name, value)
+        AbstractOde.__post_init__(self)
+        keep(self, "_own", tuple(states))
+        keep(self, "_pk", pk)
+        keep(self, "_covariates", tuple(covariates))
+        keep(self, "_inputs", dict(inputs or {}))
+        keep(self, "_parameters", self._named(parameters))
+        self._check_names()
+        symbols = _Trace(self.states, (*self.parameters, *self.covariates))
+        keep(self, "_rhs", symbols.rates(rhs, self._own))
+        keep(self, "_outputs", {name: symbols.output(name, f) for name, f in outputs.items()})
+        keep(self, "_initial", symbols.initials(initial or {}, self._own))
+        if not self.outputs:
+            raise ValueError("outputs must name at least one thing that can be observed.")
+
+    def _named(self, parameters: Sequence[str]) -> tuple[str, ...]:
+        """All parameters: the driver's, the equations', and those of the ways in."""
+        given = tuple(parameters)
+        if len(set(given)) < len(given):
+            raise ValueError(f"A parameter is named twice: {', '.join(given)}.")
+        before = tuple(self._pk.parameters) if self._pk else ()
+        ways = tuple(name for one in self._inputs.values() for name in one.names)
+        return tuple(dict.fromkeys((*before, *given, *ways)))
+
+    def _check_names(self) -> None:
+        twice = [name for name in self.states if self.states.count(name) > 1]
+        if twice:
+            raise ValueError(f"The state {twice[0]!r} is named twice; states are {', '.join(self.states)}.")
+        if not self._own and self._pk is None:
+            raise ValueError("states must name at least one state.")
+        unknown = [name for name in self._inputs if name not in self._own]
+        if unknown:
+            raise ValueError(
+                f"inputs has {unknown[0]!r}, which is not one of the states {', '.join(self._own)}."
+            )
+        for name in self.covariates:
+            if name in self.parameters:
+                raise ValueError(f"{name!r} is both a parameter and a covariate; rename one.")
+
+    @property
+    def driver(self) -> AbstractStructural | None:
+        """The linear model that drives the equations."""
+        return self._pk
+
+    @property
+    def integrated(self) -> tuple[str, ...]:
+        """The states of the equations."""
+        return self._own
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return self._parameters
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns of the data that the formulas use."""
+        return self._covariates
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What can be observed: the driver's outputs, then the equations'."""
+        before = tuple(self._pk.outputs) if self._pk else ()
+        return tuple(dict.fromkeys((*before, *self._outputs)))
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """Ways in."""
+        driven = dict(self._pk.channels) if self._pk else {}
+        own = {state: self._inputs.get(state, NOTHING_HAPPENS).channel(state) for state in self._own}
+        return driven | own
+
+    def derivatives(self, t: Expression, state: Symbols, p: Symbols) -> Mapping[str, Expression]:
+        """Rate of change of each state of the equations."""
+        values = _values(t, state, p)
+        return {name: program.build(values) for name, program in self._rhs.items()}
+
+    def observables(self, t: Expression, state: Symbols, p: Symbols) -> Mapping[str, Expression]:
+        """Value of each output."""
+        values = _values(t, state, p)
+        own = {name: program.build(values) for name, program in self._outputs.items()}
+        return self.driver_outputs(state, p) | own
+
+    def initials(self, p: Symbols) -> Mapping[str, Expression]:
+        """States at the beginning."""
+        values = _values(None, Symbols({}), p)
+        found = {name: program.build(values) for name, program in self._initial.items()}
+        return {name: found.get(name, 0.0) for name in self._own}
+
+    def equations(self) -> list[str]:
+        """The equations as text."""
+        before = self._pk.equations() if self._pk else []
+        rates = [f"d{name}/dt = {program}" for name, program in self._rhs.items()]
+        starts = [f"{name}(0) = {program}" for name, program in self._initial.items()]
+        return [*before, *rates, *starts, *(f"{name} = {program}" for name, program in self._outputs.items())]
+
+    def latex(self) -> list[str]:
+        """The equations, typeset as text."""
+        return [rf"\text{{{line}}}".replace("_", r"\_").replace("^", r"\^{}") for line in self.equations()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Formulas and names, as JSON holds them."""
+        return {
+            "type": type(self).__name__,
+            "states": list(self._own),
+            "parameters": list(self._parameters),
+            "rhs": {name: program.to_dict() for name, program in self._rhs.items()},
+            "outputs": {name: program.to_dict() for name, program in self._outputs.items()},
+            "initial": {name: program.to_dict() for name, program in self._initial.items()},
+            "inputs": {
+                state: {f.name: getattr(one, f.name) for f in fields(one)}
+                for state, one in self._inputs.items()
+            },
+            "covariates": list(self._covariates),
+            "pk": self._pk.to_dict() if self._pk else None,
+            **{"solver": self.solver, "rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps},
+        }
+
+    @classmethod
+    def from_arguments(cls, **arguments: Any) -> "System":
+        """Make the system that `to_dict` described."""
+        inputs = {state: Input(**one) for state, one in arguments.pop("inputs").items()}
+        return cls(inputs=inputs, **arguments)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return (
+            *(self._own, self._parameters, tuple(self._rhs.items()), tuple(self._outputs.items())),
+            *(tuple(self._initial.items()), tuple(self._inputs.items()), self._covariates, self._pk),
+            *(self.solver, self.rtol, self.atol, self.max_steps),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, System) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"System(states={self._own}, parameters={self._parameters}, outputs={self.outputs})"
+
+
+def _values(t: Any, state: Symbols, p: Symbols) -> dict[str, Any]:
+    """Symbols under the names that programs use."""
+    return {
+        "t": t,
+        **{f"state.{name}": state[name] for name in state},
+        **{f"p.{name}": p[name] for name in p},
+    }
+
+
+class _Trace:
+    """Symbols with which a user's functions are called once."""
+
+    def __init__(self, states: Sequence[str], parameters: Sequence[str]):
+        self.t = pt.dscalar("t")
+        self.states = {name: pt.dscalar(name) for name in states}
+        self.p = {name: pt.dscalar(name) for name in parameters}
+
+    @property
+    def names(self) -> dict[Variable, str]:
+        """Variable -> its name in a program."""
+        return {
+            self.t: "t",
+            **{v: f"state.{name}" for name, v in self.states.items()},
+            **{v: f"p.{name}" for name, v in self.p.items()},
+        }
+
+    def rates(self, rhs: Any, own: Sequence[str]) -> dict[str, Program]:
+        """Programs of the rates of change."""
+        if isinstance(rhs, Mapping):
+            return {name: Program.from_dict(rhs[name]) for name in own}
+        found = rhs(self.t, Symbols(self.states), Symbols(self.p))
+        if not isinstance(found, Mapping):
+            raise TypeError(f"rhs must return a mapping of state -> rate of change, not {found!r}.")
+        missing = [name for name in own if name not in found]
+        unknown = [name for name in found if name not in own]
+        if missing or unknown:
+            raise ValueError(
+                (f"rhs returns no rate of change for {', '.join(missing)}. " if missing else "")
+                + (f"rhs returns one for {', '.join(map(str, unknown))}, " if unknown else "")
+                + (f"but the states that are integrated are {', '.join(own)}." if unknown else "")
+            )
+        return {name: Program.of(found[name], self.names, f"The rate of change of {name!r}") for name in own}
+
+    def output(self, name: str, formula: Any) -> Program:
+        """Program of an output."""
+        if isinstance(formula, Mapping):
+            return Program.from_dict(formula)
+        arguments = [Symbols(self.states), Symbols(self.p)]
+        if len(inspect.signature(formula).parameters) == 3:
+            arguments = [self.t, *arguments]
+        return Program.of(formula(*arguments), self.names, f"The output {name!r}")
+
+    def initials(self, given: Mapping[str, Any], own: Sequence[str]) -> dict[str, Program]:
+        """Programs of the states at the beginning."""
+        unknown = [name for name in given if name not in own]
+        if unknown:
+            raise ValueError(f"initial has {unknown[0]!r}, which is not one of the states {', '.join(own)}.")
+        p = {v: f"p.{name}" for name, v in self.p.items()}
+        found = {}
+        for name, value in given.items():
+            if isinstance(value, Mapping):
+                found[name] = Program.from_dict(value)
+            else:
+                expression: Callable[..., Any] | Any = value(Symbols(self.p)) if callable(value) else value
+                found[name] = Program.of(expression, p, f"The initial state {name!r}")
+        return found
