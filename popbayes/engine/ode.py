@@ -40,6 +40,12 @@ ABSENT = ("explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "start_s
 """Templates of methods and events that a model does not need: nothing is compiled in their place."""
 
 
+COMPILED = {"drive", "explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "integrate", "note", "infuse",
+            "advance", "period", "map_once", "start_steady", "walk_ode", "pull_row", "pull_steady",
+            "pull_drive", "factorise", "back_substitute", "put", "begin", "drop"}  # fmt: skip
+"""Templates that are compiled by themselves; the others become part of those that call them."""
+
+
 @dataclass(frozen=True)
 class OdeLayout:
     """Where each coefficient of a segment lies, and what is kept for the adjoint."""
@@ -257,11 +263,12 @@ def ode_kernels(
     templates += [*ode_walk.LAST, *ode_pull.TEMPLATES, *(ode_steady.BACKWARD if steady else ())]
     templates += [*ode_pull.LAST, *ode_subjects.TEMPLATES]
     for template in templates:
-        bound[template.__name__] = specialise(template, **bound)
-    forward = specialise(ode_subjects.forward, **bound)
+        name = template.__name__
+        bound[name] = specialise(template, inline=name not in COMPILED, **bound)
+    forward = specialise(ode_subjects.forward, inline=True, **bound)
     return OdeKernels(
         forward,
-        specialise(ode_subjects.pull, **bound),
+        specialise(ode_subjects.pull, inline=True, **bound),
         specialise(ode_subjects.evaluate, entry=True, **(bound | {"forward": forward})),
         layout,
         names,

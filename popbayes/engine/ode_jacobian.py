@@ -5,8 +5,7 @@ A subject is solved once, and its tape is played backwards from each of its obse
 
 import numpy as np
 
-from popbayes.engine.ode_subjects import MOST_ROWS
-from popbayes.engine.ode_steps import C_KIND, C_STEP, FULL, LAST_ROW, ROW, T_OBS
+from popbayes.engine.ode_steps import C_KIND, C_STEP, ROW, T_OBS
 from popbayes.engine.schedule import R_OBS, R_SEGMENT
 
 N_COEFS = N_PARAMETERS = N_GAPS = N_STREAM = N_GIVEN = WIDTH = SCRATCH = 0
@@ -20,21 +19,7 @@ def _unbound(*_):
     raise RuntimeError("a kernel template is compiled by popbayes.engine.specialise, not called")
 
 
-fill = is_near = perturb = walk_ode = pull_tape = pull_coefficients = _unbound
-
-
-def solve_whole(i, coefs, events, pred, streams, w, active, slots):
-    """Solve subject `i` on a tape that is long enough, and return it."""
-    rows = 1024
-    while True:
-        tape = np.empty(rows * WIDTH)
-        slots[ROW] = 0
-        slots[LAST_ROW] = tape.shape[0] - WIDTH
-        slots[FULL] = 0
-        walk_ode(i, coefs, events, pred, streams, w, active, tape, slots)
-        if slots[FULL] == 0 or rows >= MOST_ROWS:
-            return tape
-        rows *= 4
+clear_rows = fill = is_near = perturb = solve_again = pull_tape = pull_coefficients = _unbound
 
 
 def add_rows(i, low, theta, coefs, events, directions, weight, shift, pred, dpred, streams, w, active):
@@ -42,7 +27,7 @@ def add_rows(i, low, theta, coefs, events, directions, weight, shift, pred, dpre
     ptr, ri, rt, si, sf, sptr = events
     slots = np.zeros(3, dtype=np.int64)
     own = np.empty(pred.shape[0])
-    tape = solve_whole(i, coefs, events, own, streams, w, active, slots)
+    tape = solve_again(i, coefs, events, own, streams, active, w, slots)
     gs = np.zeros((max(1, si.shape[0]), N_GIVEN))
     gcoefs = np.zeros(coefs.shape)
     gtheta = np.zeros(theta.shape)
@@ -53,8 +38,8 @@ def add_rows(i, low, theta, coefs, events, directions, weight, shift, pred, dpre
         k = int(tape[row + C_STEP])
         o = ri[k, R_OBS]
         high = ri[k, R_SEGMENT] + 1
-        gcoefs[low:high, :] = 0.0
-        gtheta[low:high, :] = 0.0
+        clear_rows(gcoefs, low, high)
+        clear_rows(gtheta, low, high)
         gpred[o] = 1.0
         pull_tape(0, row + WIDTH, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
         gpred[o] = 0.0
@@ -91,10 +76,11 @@ def jacobian(subjects, theta, directions, ptr, ri, rt, si, sf, sptr, pred, dpred
                 add_rows(
                     i, low, moved, coefs, events, directions, weight, shift, pred, dpred, streams, w, active
                 )
-            shift[:] = 1.0
+            for j in range(N_PARAMETERS):
+                shift[j] = 1.0
         else:
             add_rows(i, low, theta, coefs, events, directions, 1.0, shift, pred, dpred, streams, w, active)
 
 
 # Compiled in this order before the entry point `jacobian`.
-TEMPLATES = (solve_whole, add_rows)
+TEMPLATES = (add_rows,)

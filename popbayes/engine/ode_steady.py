@@ -94,6 +94,20 @@ def back_substitute(matrix, pivot, n, b):
             b[r] -= matrix[r, c] * b[c]
 
 
+def taken(w, at, n):
+    """A copy of a piece of scratch."""
+    out = np.empty(n)
+    for i in range(n):
+        out[i] = w[at + i]
+    return out
+
+
+def put_back(w, at, values):
+    """Write a piece of scratch."""
+    for i in range(values.shape[0]):
+        w[at + i] = values[i]
+
+
 def period(s, t, interval, running, seg, coefs, si, streams, w, tape, slots):
     """One interval, ending at `t`, of doses given since ever; `running` infusions go on at both its ends."""
     now = t - interval
@@ -210,10 +224,10 @@ def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, 
 
 def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
     """Bring the system to the steady state of a dosing record; doses still to arrive join the stream."""
-    modes_before = w[Z : Z + N_MODES * N_ROWS].copy()
-    states_before = w[X : X + N_STATES].copy()
-    inputs = w[U : U + N_STATES].copy()
-    mode_inputs = w[V : V + N_MODES * N_ROWS].copy()
+    states_before = taken(w, X, N_STATES)
+    modes_before = taken(w, Z, N_MODES * N_ROWS)
+    inputs = taken(w, U, N_STATES)
+    mode_inputs = taken(w, V, N_MODES * N_ROWS)
     infusing = w[P_INFUSING]
     interval = sf[s, F_II]
     constant = si[s, S_KIND] == CONSTANT
@@ -247,7 +261,8 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
     else:
         map_once(s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots)
     if j > MOST_OVERLAPPING:
-        w[Z : Z + N_MODES * N_ROWS] = math.nan
+        for m in range(N_MODES * N_ROWS):
+            w[Z + m] = math.nan
     row = slots[ROW]
     note(tape, slots, T_STEADY, seg, interval, begin, s, w)
     tape[row + C_METHOD] = si[s, S_STEADY]
@@ -256,8 +271,8 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
             w[X + i] += states_before[i] - coefs[seg, INIT + i]
         for m in range(N_MODES * N_ROWS):
             w[Z + m] += modes_before[m]
-    w[U : U + N_STATES] = inputs
-    w[V : V + N_MODES * N_ROWS] = mode_inputs
+    put_back(w, U, inputs)
+    put_back(w, V, mode_inputs)
     w[P_INFUSING] = infusing
     w[P_FRESH] = 1.0
     w[P_STEP] = 0.0
@@ -304,33 +319,38 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
     begin = int(tape[row + C_STEP])
     interval = tape[row + C_TIME]
     seg = int(tape[row + C_SEGMENT])
-    mu = w[MU : MU + n].copy()
-    nu = w[NU : NU + N_MODES * N_ROWS].copy()
-    gu = w[GU : GU + n].copy()
-    gv = w[GV : GV + N_MODES * N_ROWS].copy()
+    mu = taken(w, MU, n)
+    nu = taken(w, NU, N_MODES * N_ROWS)
+    gu = taken(w, GU, n)
+    gv = taken(w, GV, N_MODES * N_ROWS)
+    no_modes = np.zeros(N_MODES * N_ROWS)
+    unit = np.zeros(n)
     aside = np.zeros(gcoefs.shape)
     gs_aside = np.zeros(gs.shape)
     matrix = np.empty((n, n))
     pivot = np.empty(n, dtype=np.int64)
     for i in range(n):
-        w[MU : MU + n] = 0.0
-        w[NU : NU + N_MODES * N_ROWS] = 0.0
-        w[MU + i] = 1.0
+        unit[i] = 1.0
+        put_back(w, MU, unit)
+        unit[i] = 0.0
+        put_back(w, NU, no_modes)
         sweep_period(row, begin, tape, coefs, aside, ri, si, sf, streams, gs_aside, gpred, w)
         for j in range(n):
             matrix[j, i] = (1.0 if i == j else 0.0) - w[MU + j]
     factorise(matrix, pivot, n)
-    through = mu.copy()
+    through = taken(w, MU, n)
+    for i in range(n):
+        through[i] = mu[i]
     back_substitute(matrix, pivot, n, through)
-    w[MU : MU + n] = through
-    w[NU : NU + N_MODES * N_ROWS] = 0.0
+    put_back(w, MU, through)
+    put_back(w, NU, no_modes)
     if N_MODES > 0:
         sweep_period(row, begin, tape, coefs, aside, ri, si, sf, streams, gs_aside, gpred, w)
         for m in range(N_MODES):
             for r in range(N_ROWS):
                 j = m * N_ROWS + r
                 w[NU + j] = -(nu[j] + w[NU + j]) / math.expm1(-coefs[seg, RATES + m] * interval)
-        w[MU : MU + n] = through
+        put_back(w, MU, through)
     sweep_period(row, begin, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
     again = tape[row + C_METHOD] != 1.0
     for i in range(n):
@@ -344,5 +364,5 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
     return begin - WIDTH
 
 
-FORWARD = (factorise, back_substitute, period, map_once, find_modes, find_states, constant_interval, start_steady)
+FORWARD = (factorise, back_substitute, taken, put_back, period, map_once, find_modes, find_states, constant_interval, start_steady)
 BACKWARD = (sweep_period, pull_steady)

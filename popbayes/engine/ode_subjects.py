@@ -27,6 +27,13 @@ def _unbound(*_):
 coefficients = pull_coefficients = walk_ode = pull_tape = _unbound
 
 
+def clear_rows(values, low, high):
+    """Set rows of a matrix to zero."""
+    for k in range(low, high):
+        for j in range(values.shape[1]):
+            values[k, j] = 0.0
+
+
 def fill(theta, low, high, coefs):
     """Coefficients of segments `low .. high - 1`."""
     for k in range(low, high):
@@ -50,24 +57,16 @@ def perturb(theta, low, high, node, moved, coefs):
     fill(moved, low, high, coefs)
 
 
-def solve_near(i, low, high, theta, events, pred, coefs, streams, w, active, tape, slots):
-    """Predictions of a subject whose driver's rates nearly coincide: interpolated, see `linear.py`."""
-    ptr, ri = events[0], events[1]
-    moved = np.empty(theta.shape)
-    total = np.zeros(ptr[i + 1] - ptr[i])
-    first = slots[ROW]
-    for node in range(len(NODES)):
-        perturb(theta, low, high, node, moved, coefs)
-        slots[ROW] = first
-        walk_ode(i, coefs, events, pred, streams, w, active, tape, slots)
-        for k in range(ptr[i], ptr[i + 1]):
-            if ri[k, R_OBS] >= 0:
-                total[k - ptr[i]] += NODE_WEIGHTS[node] * pred[ri[k, R_OBS]]
-    for k in range(ptr[i], ptr[i + 1]):
-        if ri[k, R_OBS] >= 0:
-            pred[ri[k, R_OBS]] = total[k - ptr[i]]
-    slots[ROW] = first
-    fill(theta, low, high, coefs)
+def interpolate(low, high, node, ri, pred, total):
+    """Add the predictions of one point of the stencil; the last point turns them into the interpolated ones."""
+    for k in range(low, high):
+        o = ri[k, R_OBS]
+        if o >= 0:
+            if node == 0:
+                total[o] = 0.0
+            total[o] += NODE_WEIGHTS[node] * pred[o]
+            if node == len(NODES) - 1:
+                pred[o] = total[o]
 
 
 def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
@@ -90,6 +89,8 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
     active = np.empty(max(1, si.shape[0]), dtype=np.int64)
     slots = np.zeros(3, dtype=np.int64)
     slots[LAST_ROW] = tape.shape[0] - WIDTH
+    moved = np.empty(theta.shape)
+    total = np.empty(pred.shape[0])
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
@@ -97,51 +98,36 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
         slots[FULL] = 0
         first = slots[ROW]
         log[ptr[i], 0] = NOT_KEPT
-        if N_GAPS > 0 and is_near(coefs, low, high):
-            solve_near(i, low, high, theta, events, pred, coefs, streams, w, active, tape, slots)
-            continue
-        walk_ode(i, coefs, events, pred, streams, w, active, tape, slots)
-        if slots[FULL] == 0:
+        near = N_GAPS > 0 and is_near(coefs, low, high)
+        for node in range(len(NODES) if near else 1):
+            if near:
+                perturb(theta, low, high, node, moved, coefs)
+                slots[ROW] = first
+            walk_ode(i, coefs, events, pred, streams, w, active, tape, slots)
+            if near:
+                interpolate(ptr[i], ptr[i + 1], node, ri, pred, total)
+        if near:
+            slots[ROW] = first
+            fill(theta, low, high, coefs)
+        elif slots[FULL] == 0:
             log[ptr[i], 0] = first
             log[ptr[i], 1] = slots[ROW]
         else:
             slots[ROW] = first
 
 
-def pull_again(i, coefs, events, gpred, streams, active, gs, gcoefs, w):
-    """Adjoint of a subject whose tape was not kept: it is solved once more, on a tape that is long enough."""
-    ptr, ri, rt, si, sf, sptr = events
-    slots = np.zeros(3, dtype=np.int64)
-    scratch = np.empty(gpred.shape[0])
+def solve_again(i, coefs, events, scratch, streams, active, w, slots):
+    """Solve a subject whose tape was not kept once more, on a tape that is long enough; return the tape."""
     rows = 1024
-    while rows < MOST_ROWS:
+    while True:
         tape = np.empty(rows * WIDTH)
         slots[ROW] = 0
         slots[LAST_ROW] = tape.shape[0] - WIDTH
         slots[FULL] = 0
         walk_ode(i, coefs, events, scratch, streams, w, active, tape, slots)
-        if slots[FULL] == 0:
-            pull_tape(0, slots[ROW], tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
-            return
+        if slots[FULL] == 0 or rows >= MOST_ROWS:
+            return tape
         rows *= 4
-    gcoefs[ri[ptr[i], R_SEGMENT], :] = np.nan
-
-
-def pull_near(i, low, high, theta, events, gpred, streams, active, gs, gcoefs, w, gtheta):
-    """Adjoint of `solve_near`."""
-    moved = np.empty(theta.shape)
-    gmoved = np.zeros(theta.shape)
-    here = np.empty(gcoefs.shape)
-    for node in range(len(NODES)):
-        perturb(theta, low, high, node, moved, here)
-        gcoefs[low:high, :] = 0.0
-        gmoved[low:high, :] = 0.0
-        gs[events[5][i] : events[5][i + 1], :] = 0.0
-        pull_again(i, here, events, gpred, streams, active, gs, gcoefs, w)
-        for k in range(low, high):
-            pull_coefficients(moved, k, gcoefs, gmoved)
-            for j in range(N_PARAMETERS):
-                gtheta[k, j] += NODE_WEIGHTS[node] * (1.0 + NODES[node] * STEP * SPREAD[j]) * gmoved[k, j]
 
 
 def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gtheta):
@@ -149,23 +135,39 @@ def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gth
     events = (ptr, ri, rt, si, sf, sptr)
     n_stream = max(1, si.shape[0])
     w = np.zeros(SCRATCH)
-    tape = kept.reshape(-1)
+    slots = np.zeros(3, dtype=np.int64)
     gs = np.zeros((n_stream, N_GIVEN))
     active = np.empty(n_stream, dtype=np.int64)
     gcoefs = np.zeros(coefs.shape)
+    moved = theta.copy()
+    gmoved = np.zeros(theta.shape)
+    here = coefs.copy()
+    scratch = np.empty(gpred.shape[0])
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
-        if N_GAPS > 0 and is_near(coefs, low, high):
-            pull_near(i, low, high, theta, events, gpred, streams, active, gs, gcoefs, w, gtheta)
-            continue
-        first = log[ptr[i], 0]
-        if first == NOT_KEPT:
-            pull_again(i, coefs, events, gpred, streams, active, gs, gcoefs, w)
-        else:
-            pull_tape(first, log[ptr[i], 1], tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w)
-        for k in range(low, high):
-            pull_coefficients(theta, k, gcoefs, gtheta)
+        near = N_GAPS > 0 and is_near(coefs, low, high)
+        for node in range(len(NODES) if near else 1):
+            tape = kept.reshape(-1)
+            first = log[ptr[i], 0]
+            last = log[ptr[i], 1]
+            if near:
+                perturb(theta, low, high, node, moved, here)
+                clear_rows(gcoefs, low, high)
+            if first == NOT_KEPT:
+                tape = solve_again(i, here, events, scratch, streams, active, w, slots)
+                first = 0
+                last = slots[ROW]
+            pull_tape(first, last, tape, here, gcoefs, ri, si, sf, streams, gs, gpred, w)
+            for k in range(low, high):
+                for j in range(N_PARAMETERS):
+                    gmoved[k, j] = 0.0
+                pull_coefficients(moved, k, gcoefs, gmoved)
+                for j in range(N_PARAMETERS):
+                    factor = 1.0
+                    if near:
+                        factor = NODE_WEIGHTS[node] * (1.0 + NODES[node] * STEP * SPREAD[j])
+                    gtheta[k, j] += factor * gmoved[k, j]
 
 
 def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds):
@@ -179,4 +181,4 @@ def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds):
 
 
 # Compiled first, in this order; the entry points forward, pull and evaluate come after.
-TEMPLATES = (fill, is_near, perturb, solve_near, pull_again, pull_near)
+TEMPLATES = (clear_rows, fill, is_near, perturb, interpolate, solve_again)

@@ -54,7 +54,9 @@ def _describe(value: Any) -> str:
     raise TypeError(f"A kernel cannot depend on {type(value).__name__}: its text is not known.")
 
 
-def compile_source(source: str, name: str, bound: Mapping[str, Any], *, entry: bool = False) -> Kernel:
+def compile_source(
+    source: str, name: str, bound: Mapping[str, Any], *, entry: bool = False, inline: bool = False
+) -> Kernel:
     """Compile `source`, which defines `name` and reads the names in `bound`.
 
     Parameters
@@ -67,6 +69,9 @@ def compile_source(source: str, name: str, bound: Mapping[str, Any], *, entry: b
         Constants and other kernels that the text refers to.
     entry
         The function is called from Python, not only from other kernels: it gets a wrapper.
+    inline
+        The function becomes part of those that call it, and is not compiled by itself: every level of
+        calls is optimised anew with all that lies below, which takes time.
     """
     foreign: Mapping[str, Any] = bound.get("foreign", {})
     own = {name: value for name, value in bound.items() if name != "foreign"}
@@ -80,10 +85,14 @@ def compile_source(source: str, name: str, bound: Mapping[str, Any], *, entry: b
         source, name, {**PRELUDE, **environment, **foreign}, cache_key=f"popbayes_{key}"
     )
     flags = FLAGS if entry else {**FLAGS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    if inline:
+        flags = {**flags, "inline": "always"}
     return Kernel(numba.njit(cache=cached, **flags)(function), key, cached)
 
 
-def specialise(template: Callable[..., Any], *, entry: bool = False, **bound: Any) -> Kernel:
+def specialise(
+    template: Callable[..., Any], *, entry: bool = False, inline: bool = False, **bound: Any
+) -> Kernel:
     """Bind the module-level names of a template function and compile it.
 
     Names that are not in `bound` are taken from the template's own module; names in `bound` that the
@@ -92,7 +101,9 @@ def specialise(template: Callable[..., Any], *, entry: bool = False, **bound: An
     names = template.__code__.co_names
     module = {n: template.__globals__[n] for n in names if n in template.__globals__ and n not in PRELUDE}
     used = module | {n: bound[n] for n in names if n in bound}
-    return compile_source(textwrap.dedent(inspect.getsource(template)), template.__name__, used, entry=entry)
+    return compile_source(
+        textwrap.dedent(inspect.getsource(template)), template.__name__, used, entry=entry, inline=inline
+    )
 
 
 @numba.njit(inline="always", error_model="numpy")
