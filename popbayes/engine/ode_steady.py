@@ -39,7 +39,7 @@ from popbayes.engine.pieces import TIE, first_before
 from popbayes.engine.schedule import BOLUS, CONSTANT, F_II, F_RATE, S_KIND, S_STEADY
 
 # Bound by ode.py; the values here only let the module be read and checked.
-N_STATES = N_MODES = N_ROWS = N_GIVEN = WIDTH = RATES = RTOL = INIT = 0
+N_STATES = N_MODES = N_ROWS = N_GIVEN = WIDTH = RATES = INIT = Y_AT = 0
 X = Z = U = V = K = PEAK = MU = NU = GU = GV = 0
 T_BOLUS = 1
 
@@ -52,15 +52,16 @@ ENOUGH = 0.01
 changes it by less than the tolerance and no longer improves."""
 DIFFERENCE = 1e-4
 """Relative distance of the points whose differences make the Jacobian: far above the steps' error."""
-LONG = 1000.0
-"""Length of the interval over which a constant infusion must change nothing, in first steps."""
+STEPS_LONG = 40
+"""Length of the interval over which a constant infusion must change nothing, in trial steps."""
+FIRST_TRY = 1e-3
 
 
 def _unbound(*_):
     raise RuntimeError("a kernel template is compiled by popbayes.engine.specialise, not called")
 
 
-integrate = note = put = infuse = interrupt = stop_inputs = read_driver = rhs = first_step = fail = _unbound
+integrate = note = put = infuse = interrupt = stop_inputs = read_driver = rhs = one_step = fail = _unbound
 scale_of = pull_row = _unbound
 
 
@@ -287,18 +288,31 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
 
 
 def constant_interval(s, t, seg, coefs, si, sf, w, tape, slots):
-    """Length of time over which a constant infusion at steady state must change nothing: any will do."""
+    """Length of time over which a constant infusion at steady state must change nothing.
+
+    Any will do for a fixed point; this one is as long as some steps take, so that it suits the system.
+    """
     if N_STATES == 0:
         return 1.0
+    row = slots[ROW]
+    full = slots[FULL]
     put(s, sf[s, F_RATE], seg, coefs, si, w, U, V)
     read_driver(w)
     rhs(t, w, X, 0, w, coefs, seg, 0)
-    size = 0.0
-    for i in range(N_STATES):
-        size = max(size, abs(w[K + i]))
-    if not size > 0.0:
-        return 1.0
-    return LONG * first_step(t, t + 1e6, seg, coefs, w, tape, slots[ROW])
+    w[P_STEP] = FIRST_TRY
+    w[P_INFUSING] = 1.0
+    now = t
+    for _ in range(STEPS_LONG):
+        for i in range(N_STATES):
+            tape[slots[ROW] + Y_AT + i] = w[X + i]
+        now += one_step(now, math.inf, seg, coefs, w, tape, slots)
+        slots[ROW] = row
+        if w[P_FRESH] > 0.0:
+            read_driver(w)
+            rhs(now, w, X, 0, w, coefs, seg, 0)
+            w[P_FRESH] = 0.0
+    slots[FULL] = full
+    return max(now - t, FIRST_TRY)
 
 
 def sweep_period(row, begin, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):

@@ -135,7 +135,7 @@ class System(AbstractOde):
         covariates: Sequence[str] = (),
         pk: AbstractStructural | None = None,
         *,
-        solver: str = "auto",
+        solver: str = "explicit",
         rtol: float = RTOL,
         atol: float = 0.0,
         max_steps: int = MAX_STEPS,

@@ -1,0 +1,216 @@
+"""Differential equations: against the exact engine through every event, and against SciPy."""
+
+import json
+
+import numpy as np
+import pytest
+import pytensor.tensor as pt
+
+from popbayes import ode
+from popbayes.data.design import Design
+from popbayes.data.regimen import Regimen, regimens
+from popbayes.engine.op import Predict, route
+from popbayes.engine.sensitivities import Solver
+from popbayes.engine.solve import evaluate, solve
+from popbayes.structural.base import structural_from_dict
+from tests.engine.scenarios import PARAMETERS, SCENARIOS
+from tests.engine.systems import EXACT, by_scipy, driven, michaelis_menten, written_out
+
+MORE = {**PARAMETERS, "ke0": 0.3}
+TIGHT = 1e-10
+VALUE, GRADIENT = 1e-8, 1e-6  # of solutions whose steps err by TIGHT
+MM = {"ka": 1.0, "V": 40.0, "Vmax": 15.0, "Km": 3.0}
+
+
+def operation(model, design, output):
+    """The Op of a model on a design, and the arrays that it reads."""
+    way = route(model, design, output)
+    op = Predict(model, way.outputs, way.channels, way.schedule.features)
+    return op, (np.array(way.schedule.n_obs), *way.schedule.arrays)
+
+
+def values_and_gradient(model, design, theta, cotangent, output="conc"):
+    """Predictions, and the cotangent times their Jacobian for each parameter."""
+    op, arrays = operation(model, design, output)
+    vectors = [np.array(theta[n], dtype=float) for n in model.parameters]
+    out = op.run(*vectors, *arrays)
+    return out[0], dict(zip(model.parameters, op.adjoint.run(*vectors, *arrays, cotangent, *out[1:]), strict=True))
+
+
+def compare_with_exact(model, design, theta, seed=0):
+    """Values and gradients of the exact engine, subject by subject."""
+    cotangent = np.random.default_rng(seed).normal(size=design.n_obs)
+    exact, by_exact = values_and_gradient(EXACT, design, theta, cotangent)
+    got, by_steps = values_and_gradient(model, design, theta, cotangent)
+    for i in range(design.n_subject):
+        own = design.obs_subject == i
+        largest = np.abs(exact[own]).max() + 1e-300
+        np.testing.assert_allclose(got[own], exact[own], rtol=VALUE, atol=VALUE * largest, err_msg=f"subject {i}")
+        rows = design.segment_subject == i
+        for name in EXACT.parameters:
+            error = np.abs(by_steps[name][rows] - by_exact[name][rows])
+            size = np.abs(by_exact[name][rows]) + np.abs(cotangent[own]).max() * largest / theta[name][rows]
+            assert np.all(error <= GRADIENT * size), (i, name, by_steps[name][rows], by_exact[name][rows])
+
+
+def all_scenarios():
+    design = Design.of(regimens(SCENARIOS))
+    rng = np.random.default_rng(3)
+    return design, {n: v * np.exp(0.05 * rng.normal(size=design.n_subject)) for n, v in MORE.items()}
+
+
+def test_a_driver_in_closed_form_equals_the_exact_engine_through_every_event():
+    design, theta = all_scenarios()
+    compare_with_exact(driven(rtol=TIGHT, solver="explicit"), design, theta)
+
+
+@pytest.mark.slow
+def test_linear_equations_equal_the_exact_engine_through_every_event():
+    design, theta = all_scenarios()
+    compare_with_exact(written_out(rtol=TIGHT, solver="explicit"), design, theta)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [driven, written_out])
+def test_parameters_that_change_between_records_equal_the_exact_engine(make):
+    from tests.engine.test_gradients import changing
+
+    for scenario in ("oral and intravenous", "infusions that overlap", "steady state on top", "reset"):
+        design = Design.of(changing(scenario), ["X"])
+        assert design.n_segment > 3
+        rng = np.random.default_rng(2)
+        theta = {n: v * np.exp(0.1 * rng.normal(size=design.n_segment)) for n, v in MORE.items()}
+        compare_with_exact(make(rtol=TIGHT, solver="explicit"), design, theta)
+
+
+@pytest.fixture(scope="module")
+def saturable():
+    """A study of boluses into either compartment, its SciPy solution and a loose and a tight model."""
+    times = np.array([0.0, 0.5, 1.0, 3.0, 8.0, 12.0, 24.0, 30.0, 48.0])
+    studies = {
+        "oral": Regimen(times=times).dose(400, ii=12, addl=2),
+        "bolus": Regimen(times=times).dose(300, cmt="central").dose(100, time=8.0),
+    }
+    doses = {"oral": [(0, 0, 400), (12, 0, 400), (24, 0, 400)], "bolus": [(0, 1, 300), (8, 0, 100)]}
+
+    def rates(t, x):
+        c = x[1] / MM["V"]
+        return [-MM["ka"] * x[0], MM["ka"] * x[0] - MM["Vmax"] * c / (MM["Km"] + c)]
+
+    expected = [by_scipy(rates, np.zeros(2), doses[name], times)[:, 1] / MM["V"] for name in studies]
+    return Design.of(regimens(studies)), np.concatenate(expected)
+
+
+def test_predictions_are_within_ten_times_the_tolerance_of_scipy(saturable):
+    design, expected = saturable
+    for rtol in (1e-5, 1e-7, 1e-10):
+        got = evaluate(michaelis_menten(rtol=rtol, solver="explicit"), design, MM)
+        np.testing.assert_allclose(got, expected, rtol=10 * rtol, atol=0)
+
+
+def test_gradients_equal_differences_of_a_tight_solution(saturable):
+    design, _ = saturable
+    model = michaelis_menten(solver="explicit")
+    tight = Solver.of(michaelis_menten(rtol=1e-12, solver="explicit"), design)
+    theta = {n: np.full(design.n_subject, v) for n, v in MM.items()}
+    cotangent = np.random.default_rng(0).normal(size=design.n_obs)
+    _, got = values_and_gradient(model, design, theta, cotangent)
+    for name, value in MM.items():
+        h = 1e-4 * value
+
+        def at(shift, name=name):
+            return tight.predict(theta | {name: theta[name] + shift})
+
+        slope = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+        expected = np.bincount(design.obs_subject, cotangent * slope)
+        np.testing.assert_allclose(got[name], expected, rtol=1e-5)
+
+
+def test_the_jacobian_equals_the_adjoint_row_by_row(saturable):
+    design, _ = saturable
+    model = michaelis_menten(solver="explicit")
+    theta = {n: np.full(design.n_subject, v) for n, v in MM.items()}
+    solver = Solver.of(model, design)
+    pred, dpred = solver.sensitivities(theta, {n: np.ones((1, design.n_subject)) for n in ("V", "Km")})
+    np.testing.assert_allclose(pred, solver.predict(theta), rtol=1e-14)
+    for o in (4, 12):
+        _, gradient = values_and_gradient(model, design, theta, (np.arange(design.n_obs) == o) * 1.0)
+        np.testing.assert_allclose(dpred[0, o], gradient["V"].sum() + gradient["Km"].sum(), rtol=1e-12)
+
+
+def test_a_solution_that_needs_too_many_steps_is_nan_for_that_subject_alone(saturable):
+    design, expected = saturable
+    hard = np.array([[1.0, 1.0], [1.0, 3e7]]).T  # the second subject's rates explode
+    got = evaluate(michaelis_menten(solver="explicit", max_steps=2000), design, MM | {"Vmax": 15.0 * hard[1]})
+    second = design.obs_subject == 1
+    np.testing.assert_allclose(got[~second], expected[~second], rtol=1e-6)
+    assert np.isnan(got[second][-1])
+
+
+def test_a_system_is_a_value_that_compares_and_survives_in_json():
+    model = written_out()
+    assert model == written_out()
+    assert hash(model) == hash(written_out())
+    assert model != written_out(rtol=1e-9)
+    assert structural_from_dict(json.loads(json.dumps(model.to_dict()))) == model
+    assert structural_from_dict(json.loads(json.dumps(driven().to_dict()))) == driven()
+    assert "dcentral/dt = ka * depot" in " ".join(model.equations())
+
+
+def spoilt(**changes):
+    """A small system with something changed."""
+    arguments = {
+        "states": ("a", "b"),
+        "parameters": ("k",),
+        "rhs": lambda t, s, p: {"a": -p.k * s.a, "b": p.k * s.a},
+        "outputs": {"y": lambda s, p: s.b},
+    }
+    return ode.System(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"rhs": lambda t, s, p: {"a": -p.k * s.a}}, ValueError, "no rate of change for b"),
+        ({"rhs": lambda t, s, p: {"a": 0.0, "b": 0.0, "c": 0.0}}, ValueError, "returns one for c"),
+        ({"rhs": lambda t, s, p: {"a": -p.kk * s.a, "b": 0.0}}, AttributeError, "Did you mean 'k'"),
+        ({"rhs": lambda t, s, p: {"a": pt.dvector(), "b": 0.0}}, TypeError, "rate of change of 'a' is an array"),
+        ({"rhs": lambda t, s, p: {"a": pt.dscalar("z") * s.a, "b": 0.0}}, TypeError, "uses 'z'"),
+        ({"rhs": lambda t, s, p: {"a": "fast", "b": 0.0}}, TypeError, "rate of change of 'a' must be a number"),
+        ({"states": ("a", "a")}, ValueError, "'a' is named twice"),
+        ({"initial": {"c": 1.0}}, ValueError, "initial has 'c'"),
+        ({"inputs": {"c": ode.Input(lag="Tlag")}}, ValueError, "inputs has 'c'"),
+        ({"outputs": {}}, ValueError, "at least one thing"),
+        ({"covariates": ("k",)}, ValueError, "both a parameter and a covariate"),
+        ({"solver": "magic"}, ValueError, "solver must be one of"),
+        ({"rtol": 1.0}, ValueError, "rtol must lie"),
+    ],
+)
+def test_what_is_wrong_with_a_system_is_refused_by_name(changes, error, text):
+    with pytest.raises(error, match=text):
+        spoilt(**changes)
+
+
+def test_time_covariates_and_initial_states_are_part_of_the_formulas():
+    """A circadian turnover, whose baseline depends on weight."""
+    model = ode.System(
+        states=("R",),
+        parameters=("kin", "kout", "amplitude"),
+        rhs=lambda t, s, p: {
+            "R": p.kin * (1.0 + p.amplitude * pt.cos(2.0 * np.pi * t / 24.0)) * p.WT / 70.0 - p.kout * s.R
+        },
+        outputs={"R": lambda s, p: s.R},
+        initial={"R": lambda p: p.kin / p.kout * p.WT / 70.0},
+        covariates=("WT",),
+        solver="explicit",
+    )
+    times = np.array([0.0, 3.0, 11.0, 25.0, 40.0])
+    frame = Regimen(times=times).dose(0, cmt="R").to_events().to_frame()
+    frame["WT"] = 50.0
+    from popbayes.data.events import read_events
+
+    got = solve(model, read_events(frame, covariates=["WT"]), {"kin": 5.0, "kout": 0.2, "amplitude": 0.3})
+    source = 5.0 * 50.0 / 70.0
+    rates = lambda t, x: [source * (1 + 0.3 * np.cos(2 * np.pi * t / 24)) - 0.2 * x[0]]  # noqa: E731
+    expected = by_scipy(rates, np.array([source / 0.2]), [], times)[:, 0]
+    np.testing.assert_allclose(got["R"], expected, rtol=1e-6)
