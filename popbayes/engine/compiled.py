@@ -46,8 +46,9 @@ def with_covariates(structural: Any, design: Design, theta: Mapping[str, Any]) -
     for name in getattr(structural, "covariates", ()):
         if name not in design.covariates:
             raise ValueError(
-                f"{type(structural).__name__} uses the covariate {name!r} in its rates, which the event table "
-                f"does not have. Columns become covariates with pb.read_events(..., covariates=[{name!r}])."
+                f"{type(structural).__name__} uses the covariate {name!r} in its rates, which the event "
+                f"table does not have. Columns become covariates with "
+                f"pb.read_events(..., covariates=[{name!r}])."
             )
         vectors.append(np.array(design.covariates[name], dtype=float))
     return vectors

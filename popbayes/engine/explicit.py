@@ -54,11 +54,23 @@ def explicit_step(t, h, tape, row, seg, coefs, w):
         tape[y + 4 * n + i] = tape[y + i] + h * slope
     rhs(t + C5 * h, tape, y + 4 * n, 4 * N_ROWS, w, coefs, seg, 4 * n)
     for i in range(N_STATES):
-        slope = A61 * w[K + i] + A62 * w[K + n + i] + A63 * w[K + 2 * n + i] + A64 * w[K + 3 * n + i] + A65 * w[K + 4 * n + i]
+        slope = (
+            A61 * w[K + i]
+            + A62 * w[K + n + i]
+            + A63 * w[K + 2 * n + i]
+            + A64 * w[K + 3 * n + i]
+            + A65 * w[K + 4 * n + i]
+        )
         tape[y + 5 * n + i] = tape[y + i] + h * slope
     rhs(t + h, tape, y + 5 * n, 5 * N_ROWS, w, coefs, seg, 5 * n)
     for i in range(N_STATES):
-        slope = B1 * w[K + i] + B3 * w[K + 2 * n + i] + B4 * w[K + 3 * n + i] + B5 * w[K + 4 * n + i] + B6 * w[K + 5 * n + i]
+        slope = (
+            B1 * w[K + i]
+            + B3 * w[K + 2 * n + i]
+            + B4 * w[K + 3 * n + i]
+            + B5 * w[K + 4 * n + i]
+            + B6 * w[K + 5 * n + i]
+        )
         tape[y + 6 * n + i] = tape[y + i] + h * slope
     rhs(t + h, tape, y + 6 * n, 5 * N_ROWS, w, coefs, seg, 6 * n)
     for i in range(N_STATES):
@@ -88,7 +100,12 @@ def pull_explicit(t, h, tape, row, seg, coefs, w, gcoefs):
         w[G + 2 * n + i] = h * (B3 * w[MU + i] + later)
     pull_rhs(t + C3 * h, tape, y + 2 * n, 2 * N_ROWS, w, coefs, seg, 2 * n, gcoefs)
     for i in range(N_STATES):
-        later = A62 * w[GY + 5 * n + i] + A52 * w[GY + 4 * n + i] + A42 * w[GY + 3 * n + i] + A32 * w[GY + 2 * n + i]
+        later = (
+            A62 * w[GY + 5 * n + i]
+            + A52 * w[GY + 4 * n + i]
+            + A42 * w[GY + 3 * n + i]
+            + A32 * w[GY + 2 * n + i]
+        )
         w[G + n + i] = h * later
     pull_rhs(t + C2 * h, tape, y + n, N_ROWS, w, coefs, seg, n, gcoefs)
     for i in range(N_STATES):
@@ -96,7 +113,14 @@ def pull_explicit(t, h, tape, row, seg, coefs, w, gcoefs):
         w[G + i] = h * (B1 * w[MU + i] + later + A31 * w[GY + 2 * n + i] + A21 * w[GY + n + i])
     pull_rhs(t, tape, y, 0, w, coefs, seg, 0, gcoefs)
     for i in range(N_STATES):
-        w[MU + i] += w[GY + i] + w[GY + n + i] + w[GY + 2 * n + i] + w[GY + 3 * n + i] + w[GY + 4 * n + i] + w[GY + 5 * n + i]
+        w[MU + i] += (
+            w[GY + i]
+            + w[GY + n + i]
+            + w[GY + 2 * n + i]
+            + w[GY + 3 * n + i]
+            + w[GY + 4 * n + i]
+            + w[GY + 5 * n + i]
+        )
 
 
 TEMPLATES = (explicit_step, pull_explicit)

@@ -14,7 +14,16 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 
-from popbayes.engine import explicit, ode_driver, ode_pull, ode_steady, ode_steps, ode_subjects, ode_walk
+from popbayes.engine import (
+    explicit,
+    ode_dense,
+    ode_driver,
+    ode_pull,
+    ode_steady,
+    ode_steps,
+    ode_subjects,
+    ode_walk,
+)
 from popbayes.engine.declaration import Symbols
 from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero, _pull_kernel, _value_kernel
 from popbayes.engine.ode_declaration import OdeDeclaration, columns
@@ -40,8 +49,8 @@ ABSENT = ("explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "start_s
 """Templates of methods and events that a model does not need: nothing is compiled in their place."""
 
 
-COMPILED = {"drive", "explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "integrate", "note", "infuse",
-            "advance", "period", "map_once", "start_steady", "walk_ode", "pull_row", "pull_steady",
+COMPILED = {"drive", "explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "integrate", "note",
+            "infuse", "advance", "period", "map_once", "start_steady", "walk_ode", "pull_row", "pull_steady",
             "pull_drive", "factorise", "back_substitute", "put", "begin", "drop"}  # fmt: skip
 """Templates that are compiled by themselves; the others become part of those that call them."""
 
@@ -168,6 +177,8 @@ def _layout(
         slots[what] = tuple(where)
     slots["target"] = tuple(formulas.own.index(t) if t in formulas.own else -1 for t in targets)
     slots["driven"] = tuple(cols.index(t) if t in cols else -1 for t in targets)
+    # numba cannot index an empty tuple, which a study without doses has
+    slots = {what: where or (-1,) for what, where in slots.items()}
     gaps = list(form.gaps) if form else []
     values += gaps
     width = ode_steps.FIRST_FREE + 7 * n + 2 * modes * len(rows)
@@ -255,7 +266,7 @@ def ode_kernels(
     }
     for name in ABSENT:
         bound[name] = compile_source(f"def {name}(*_):\n    return False\n", name, {})
-    templates: list[Any] = [*ode_driver.TEMPLATES]
+    templates: list[Any] = [*ode_dense.TEMPLATES, *ode_driver.TEMPLATES]
     if bound["EXPLICIT"]:
         templates += explicit.TEMPLATES
     steady = features.infusions

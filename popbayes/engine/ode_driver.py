@@ -1,10 +1,10 @@
-"""Kernel templates: the linear part of an ODE model, exact at every stage of a step.
+r"""Kernel templates: the linear part of an ODE model, exact at every stage of a step.
 
 The driver's state is one number for each mode and tracked row, as in `modal.py`: ``w[Z + m * N_ROWS + r]``
 decays at its mode's rate, ``w[V + m * N_ROWS + r]`` is what running infusions add to it per time. At a stage
 a time `s` after the step's start the driver's row `r` is
 
-.. math:: \\sum_m z_{mr} e^{-\\lambda_m s} + v_{mr}\\, s\\, \\varphi(\\lambda_m s).
+.. math:: \sum_m z_{mr} e^{-\lambda_m s} + v_{mr}\, s\, \varphi(\lambda_m s).
 
 A step has six stage times; the last is its end.
 """

@@ -176,7 +176,8 @@ def pull_rhs_kernel(names: Names, rates: Sequence[Variable], places: Mapping[str
 
 def output_kernel(names: Names, values: Sequence[Variable], places: Mapping[str, int]) -> Kernel:
     """``output(out, HERE)``: value of output number `out`."""
-    lines, env = list(names.loads), {}
+    lines = list(names.loads)
+    env: dict[str, Any] = {}
     for number, value in enumerate(values):
         body = assignments(names.inputs, simplify([value]), prefix=f"o{number}_")
         lines += [f"if out == {number}:", *(f"    {one}" for one in body.lines)]
@@ -188,7 +189,8 @@ def output_kernel(names: Names, values: Sequence[Variable], places: Mapping[str,
 def pull_output_kernel(names: Names, values: Sequence[Variable], places: Mapping[str, int]) -> Kernel:
     """``pull_output(out, g, HERE, gcoefs)``: add `g` times an output's gradient at ``w[MU:]``, ``w[GR:]``."""
     seed = pt.dscalar("g")
-    lines, env = list(names.loads), {}
+    lines = list(names.loads)
+    env: dict[str, Any] = {}
     for number, value in enumerate(values):
         derivatives = _pulled(names, [value], [seed])
         own, more = _pull_lines(names, derivatives, {seed: "g"}, ("MU", "GR"), add=True)

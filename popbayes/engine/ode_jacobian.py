@@ -23,8 +23,8 @@ clear_rows = fill = is_near = perturb = solve_again = pull_tape = pull_coefficie
 
 
 def add_rows(i, low, theta, coefs, events, directions, weight, shift, pred, dpred, streams, w, active):
-    """Add `weight` times predictions and Jacobian of subject `i`; `shift`: by how much each parameter moved."""
-    ptr, ri, rt, si, sf, sptr = events
+    """Add `weight` times predictions and Jacobian of subject `i`; `shift`: how far each was moved."""
+    ri, si, sf = events[1], events[3], events[4]
     slots = np.zeros(3, dtype=np.int64)
     own = np.empty(pred.shape[0])
     tape = solve_again(i, coefs, events, own, streams, active, w, slots)

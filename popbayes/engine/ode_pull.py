@@ -2,7 +2,8 @@
 
 At `MU` in the scratch `w` lie the derivatives of the result by the states, at `NU` by the driver's modes,
 in `gcoefs` by the coefficients, in `gs` by the strength, width and start that a stream was resolved to. `GU`
-and `GV` add up the derivatives by the input rates; an infusion takes what was added up between its end and its begin.
+and `GV` add up the derivatives by the input rates; an infusion takes what was added up between its
+end and its begin.
 
 An event at a time that depends on parameters (a lag, the end of an infusion) moves along the solution:
 the state after it changes by the difference of the rates just before and just after.
@@ -265,7 +266,7 @@ def pull_tape(first, last, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, 
 
 # In the order in which they are compiled: each after those that it calls; the steady states' come between.
 TEMPLATES = (
-    state_at, pull_step, by_amount, pull_put, slope_now, pull_bolus, pull_infuse, pull_observation, pull_begin,
-    pull_resolve, pull_entry, pull_row,
+    state_at, pull_step, by_amount, pull_put, slope_now, pull_bolus, pull_infuse, pull_observation,
+    pull_begin, pull_resolve, pull_entry, pull_row,
 )  # fmt: skip
 LAST = (pull_tape,)

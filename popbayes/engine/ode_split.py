@@ -1,5 +1,7 @@
-"""Which states of an ODE model need no integration: those that the declaration solves in closed form, and
-those that only decay at a rate of their own, as a depot does.
+"""Which states of an ODE model need no integration.
+
+They are those that the declaration solves in closed form, or else those that only decay at a rate of their
+own, as a depot does.
 
 A state that decays exactly has no part in the choice of steps: an absorption that is over, or faster than
 all else, costs nothing.

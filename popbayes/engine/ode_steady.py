@@ -1,10 +1,11 @@
-"""Kernel templates: steady states of a dosing regimen, of nonlinear systems too, and their adjoint.
+r"""Kernel templates: steady states of a dosing regimen, of nonlinear systems too, and their adjoint.
 
 The state just before a dose at steady state is a fixed point of the map over one dosing interval,
-:math:`x^* = P(x^*)`. The driver's modes are linear: theirs is known in closed form. The other states' is found
-by Newton's method on :math:`x - P(x)` with a Jacobian of differences that is kept from step to step, from where
-a few intervals of dosing lead. The adjoint does not look at the iterations: by the implicit function theorem
-it is :math:`\\mu = (I - \\partial P^T)^{-1} \\lambda`, with the exact Jacobian, swept once back over the interval.
+:math:`x^* = P(x^*)`. The driver's modes are linear: theirs is known in closed form. The other states' is
+found by Newton's method on :math:`x - P(x)` with a Jacobian of differences that is kept from step to step,
+from where a few intervals of dosing lead. The adjoint does not look at the iterations: by the implicit
+function theorem it is :math:`\mu = (I - \partial P^T)^{-1} \lambda`, with the exact Jacobian, swept once back
+over the interval.
 """
 
 import math
@@ -62,51 +63,7 @@ def _unbound(*_):
 
 
 integrate = note = put = infuse = interrupt = stop_inputs = read_driver = rhs = one_step = fail = _unbound
-scale_of = pull_row = _unbound
-
-
-def factorise(matrix, pivot, n):
-    """LU of a small matrix in place, with partial pivoting."""
-    for c in range(n):
-        best = c
-        for r in range(c + 1, n):
-            if abs(matrix[r, c]) > abs(matrix[best, c]):
-                best = r
-        pivot[c] = best
-        if best != c:
-            for j in range(n):
-                matrix[c, j], matrix[best, j] = matrix[best, j], matrix[c, j]
-        for r in range(c + 1, n):
-            matrix[r, c] /= matrix[c, c]
-            for j in range(c + 1, n):
-                matrix[r, j] -= matrix[r, c] * matrix[c, j]
-
-
-def back_substitute(matrix, pivot, n, b):
-    """Solve with the factors of `factorise`, in place."""
-    for c in range(n):
-        b[c], b[pivot[c]] = b[pivot[c]], b[c]
-    for c in range(n):
-        for r in range(c + 1, n):
-            b[r] -= matrix[r, c] * b[c]
-    for c in range(n - 1, -1, -1):
-        b[c] /= matrix[c, c]
-        for r in range(c):
-            b[r] -= matrix[r, c] * b[c]
-
-
-def taken(w, at, n):
-    """A copy of a piece of scratch."""
-    out = np.empty(n)
-    for i in range(n):
-        out[i] = w[at + i]
-    return out
-
-
-def put_back(w, at, values):
-    """Write a piece of scratch."""
-    for i in range(values.shape[0]):
-        w[at + i] = values[i]
+scale_of = pull_row = factorise = back_substitute = taken = put_back = _unbound
 
 
 def period(s, t, interval, running, seg, coefs, si, streams, w, tape, slots):
@@ -205,7 +162,21 @@ def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, 
                 delta = DIFFERENCE * max(abs(was), 1e-3 * w[PEAK + j]) + 1e-30
                 guess[j] = was + delta
                 map_once(
-                    s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots
+                    s,
+                    t,
+                    interval,
+                    running,
+                    first,
+                    full,
+                    guess,
+                    modes,
+                    seg,
+                    coefs,
+                    si,
+                    streams,
+                    w,
+                    tape,
+                    slots,
                 )
                 guess[j] = was
                 for i in range(n):
@@ -378,5 +349,5 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
     return begin - WIDTH
 
 
-FORWARD = (factorise, back_substitute, taken, put_back, period, map_once, find_modes, find_states, constant_interval, start_steady)
+FORWARD = (period, map_once, find_modes, find_states, constant_interval, start_steady)
 BACKWARD = (sweep_period, pull_steady)

@@ -232,5 +232,6 @@ def integrate(t, end, seg, coefs, w, tape, slots):
 
 
 TEMPLATES = (
-    next_row, note, scale_of, first_step, error_norm, write_step, fail, look_stiff, accept, one_step, integrate,
+    next_row, note, scale_of, first_step, error_norm, write_step, fail, look_stiff, accept, one_step,
+    integrate,
 )  # fmt: skip

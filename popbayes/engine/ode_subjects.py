@@ -1,5 +1,6 @@
-"""Kernel templates: all subjects of a study whose states are integrated; the arguments are those of
-`kernels.py`.
+"""Kernel templates: all subjects of a study whose states are integrated.
+
+The arguments are those of `kernels.py`.
 
 `kept` is the tape, `SLOTS` rows for each record of the study; `log[first record of a subject]` says which
 rows are the subject's, or that they did not fit: then the adjoint solves the subject again.
@@ -58,7 +59,7 @@ def perturb(theta, low, high, node, moved, coefs):
 
 
 def interpolate(low, high, node, ri, pred, total):
-    """Add the predictions of one point of the stencil; the last point turns them into the interpolated ones."""
+    """Add the predictions of one point of the stencil; at the last they are interpolated."""
     for k in range(low, high):
         o = ri[k, R_OBS]
         if o >= 0:

@@ -263,7 +263,7 @@ def observe(k, seg, coefs, ri, rt, pred, w, tape, slots):
 
 def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
     """Walk the records of subject `i` in order; write its predictions and the tape."""
-    ptr, ri, rt, si, sf, sptr = events
+    ptr, ri, rt, si, sf, _ = events
     running = 0
     seg = ri[ptr[i], R_SEGMENT]
     t = rt[ptr[i]]
@@ -276,9 +276,7 @@ def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
     for k in range(ptr[i], ptr[i + 1]):
         if CHANGES:
             if ri[k, R_SEGMENT] != seg:
-                enter(
-                    t, seg, ri[k, R_SEGMENT], running, active, coefs, si, streams, w, tape, slots
-                )
+                enter(t, seg, ri[k, R_SEGMENT], running, active, coefs, si, streams, w, tape, slots)
                 seg = ri[k, R_SEGMENT]
         running = advance(t, rt[k], running, active, seg, coefs, si, sf, streams, w, tape, slots)
         t = rt[k]
@@ -289,9 +287,7 @@ def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
         for s in range(ri[k, R_FIRST], ri[k, R_FIRST] + ri[k, R_STREAMS]):
             if start_stream(s, t, seg, coefs, si, sf, streams, w, tape, slots):
                 active[running] = s
-                running = advance(
-                    t, t, running + 1, active, seg, coefs, si, sf, streams, w, tape, slots
-                )
+                running = advance(t, t, running + 1, active, seg, coefs, si, sf, streams, w, tape, slots)
         if ri[k, R_OBS] >= 0:
             observe(k, seg, coefs, ri, rt, pred, w, tape, slots)
 

@@ -12,8 +12,8 @@ import numpy as np
 from popbayes.data.design import Design
 from popbayes.engine.compiled import jacobian_of, kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
-from popbayes.engine.op import Output, route
 from popbayes.engine.ode_declaration import columns
+from popbayes.engine.op import Output, route
 from popbayes.engine.schedule import Schedule
 
 WORTH_A_THREAD = 20_000
@@ -98,9 +98,7 @@ class Solver:
         moves = self._moves(directions)
         pred = np.full(self.design.n_obs, np.nan)
         dpred = np.zeros((self.design.n_obs, moves.shape[1]))
-        kernel = jacobian_of(
-            self.structural, self.outputs, self.channels, self.schedule.features
-        ).function
+        kernel = jacobian_of(self.structural, self.outputs, self.channels, self.schedule.features).function
         pieces = self._pieces
         if subjects is not None:
             chosen = np.asarray(subjects, dtype=np.int64)

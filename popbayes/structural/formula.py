@@ -21,7 +21,7 @@ NAMES = {
     "EQ": "eq", "NEQ": "neq", "ScalarMaximum": "maximum", "ScalarMinimum": "minimum", "Abs": "abs",
     "AND": "and_", "OR": "or_",
 }  # fmt: skip
-"""Class of a scalar operation -> its function in pytensor.tensor, where that is not the name in lower case."""
+"""Class of a scalar operation -> its function in pytensor.tensor, if not its name in lower case."""
 SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "true_div": "/", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 TIGHTNESS = {"add": 1, "sub": 1, "neg": 2, "mul": 2, "true_div": 2, "gt": 0, "ge": 0, "lt": 0, "le": 0}
 ATOM = 9
@@ -56,7 +56,9 @@ class Program:
             try:
                 expression = float(expression)
             except (TypeError, ValueError):
-                raise TypeError(f"{what} must be a number or a scalar expression, not {expression!r}.") from None
+                raise TypeError(
+                    f"{what} must be a number or a scalar expression, not {expression!r}."
+                ) from None
         if isinstance(expression, int | float):
             return cls((), float(expression))
         if expression.type.ndim != 0:

@@ -124,6 +124,15 @@ class System(AbstractOde):
     array([6.1636, 3.9588])
     """
 
+    _own: tuple[str, ...]
+    _pk: AbstractStructural | None
+    _parameters: tuple[str, ...]
+    _covariates: tuple[str, ...]
+    _inputs: dict[str, Input]
+    _rhs: dict[str, Program]
+    _outputs: dict[str, Program]
+    _initial: dict[str, Program]
+
     def __init__(
         self,
         states: Sequence[str],

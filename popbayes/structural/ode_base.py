@@ -49,7 +49,8 @@ class AbstractOde(AbstractStructural):
             raise ValueError(f"rtol must lie between 1e-14 and 1e-2, not {self.rtol!r}.")
         if not (self.atol >= 0.0 and self.max_steps >= 1):
             raise ValueError(
-                f"atol must not be negative and max_steps at least 1, not {self.atol!r} and {self.max_steps!r}."
+                "atol must not be negative and max_steps at least 1, "
+                f"not {self.atol!r} and {self.max_steps!r}."
             )
 
     @property
@@ -117,7 +118,9 @@ class AbstractOde(AbstractStructural):
 
     def rates(self, p: Symbols) -> NoReturn:
         """There are no rate constants: the equations need not be linear."""
-        raise TypeError(f"{type(self).__name__} has no rate constants: it is solved as differential equations.")
+        raise TypeError(
+            f"{type(self).__name__} has no rate constants: it is solved as differential equations."
+        )
 
     def closed_form(self, p: Symbols) -> ClosedForm:
         """There is none."""

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
-import pytest
+import pandas as pd
 import pytensor.tensor as pt
+import pytest
 
 from popbayes import ode
 from popbayes.data.design import Design
+from popbayes.data.events import read_events
 from popbayes.data.regimen import Regimen, regimens
 from popbayes.engine.op import Predict, route
 from popbayes.engine.sensitivities import Solver
@@ -34,7 +36,9 @@ def values_and_gradient(model, design, theta, cotangent, output="conc"):
     op, arrays = operation(model, design, output)
     vectors = [np.array(theta[n], dtype=float) for n in model.parameters]
     out = op.run(*vectors, *arrays)
-    return out[0], dict(zip(model.parameters, op.adjoint.run(*vectors, *arrays, cotangent, *out[1:]), strict=True))
+    return out[0], dict(
+        zip(model.parameters, op.adjoint.run(*vectors, *arrays, cotangent, *out[1:]), strict=True)
+    )
 
 
 def compare_with_exact(model, design, theta, seed=0):
@@ -45,7 +49,9 @@ def compare_with_exact(model, design, theta, seed=0):
     for i in range(design.n_subject):
         own = design.obs_subject == i
         largest = np.abs(exact[own]).max() + 1e-300
-        np.testing.assert_allclose(got[own], exact[own], rtol=VALUE, atol=VALUE * largest, err_msg=f"subject {i}")
+        np.testing.assert_allclose(
+            got[own], exact[own], rtol=VALUE, atol=VALUE * largest, err_msg=f"subject {i}"
+        )
         rows = design.segment_subject == i
         for name in EXACT.parameters:
             error = np.abs(by_steps[name][rows] - by_exact[name][rows])
@@ -174,9 +180,17 @@ def spoilt(**changes):
         ({"rhs": lambda t, s, p: {"a": -p.k * s.a}}, ValueError, "no rate of change for b"),
         ({"rhs": lambda t, s, p: {"a": 0.0, "b": 0.0, "c": 0.0}}, ValueError, "returns one for c"),
         ({"rhs": lambda t, s, p: {"a": -p.kk * s.a, "b": 0.0}}, AttributeError, "Did you mean 'k'"),
-        ({"rhs": lambda t, s, p: {"a": pt.dvector(), "b": 0.0}}, TypeError, "rate of change of 'a' is an array"),
+        (
+            {"rhs": lambda t, s, p: {"a": pt.dvector(), "b": 0.0}},
+            TypeError,
+            "rate of change of 'a' is an array",
+        ),
         ({"rhs": lambda t, s, p: {"a": pt.dscalar("z") * s.a, "b": 0.0}}, TypeError, "uses 'z'"),
-        ({"rhs": lambda t, s, p: {"a": "fast", "b": 0.0}}, TypeError, "rate of change of 'a' must be a number"),
+        (
+            {"rhs": lambda t, s, p: {"a": "fast", "b": 0.0}},
+            TypeError,
+            "rate of change of 'a' must be a number",
+        ),
         ({"states": ("a", "a")}, ValueError, "'a' is named twice"),
         ({"initial": {"c": 1.0}}, ValueError, "initial has 'c'"),
         ({"inputs": {"c": ode.Input(lag="Tlag")}}, ValueError, "inputs has 'c'"),
@@ -205,10 +219,7 @@ def test_time_covariates_and_initial_states_are_part_of_the_formulas():
         solver="explicit",
     )
     times = np.array([0.0, 3.0, 11.0, 25.0, 40.0])
-    frame = Regimen(times=times).dose(0, cmt="R").to_events().to_frame()
-    frame["WT"] = 50.0
-    from popbayes.data.events import read_events
-
+    frame = pd.DataFrame({"ID": 1, "TIME": times, "DV": 1.0, "AMT": 0.0, "EVID": 0, "WT": 50.0})
     got = solve(model, read_events(frame, covariates=["WT"]), {"kin": 5.0, "kout": 0.2, "amplitude": 0.3})
     source = 5.0 * 50.0 / 70.0
     rates = lambda t, x: [source * (1 + 0.3 * np.cos(2 * np.pi * t / 24)) - 0.2 * x[0]]  # noqa: E731
