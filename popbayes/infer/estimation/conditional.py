@@ -20,6 +20,7 @@ import numpy as np
 
 from popbayes.infer.error_slopes import refuse_unless_normal
 from popbayes.infer.estimation.coordinates import Coordinates
+from popbayes.infer.estimation.curvature import exact_curvature
 from popbayes.infer.estimation.information import COVARIANCES
 from popbayes.infer.estimation.method import AbstractMethod
 from popbayes.infer.estimation.modes import modes, searched
@@ -28,8 +29,6 @@ from popbayes.infer.tree import Study
 
 STEP = 1e-4
 """Of a coordinate in central differences: they err by about STEP**2, rounding by 1e-12 / STEP."""
-ETA_STEP = 1e-3
-"""Of a random effect, in conditional SDs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,25 +142,3 @@ class AbstractConditional(AbstractMethod):
 def laplace(density: SubjectDensity, here: Local, log_determinant: np.ndarray) -> np.ndarray:
     r"""-2 log of Laplace's approximation, :math:`-2 l_i - n_\eta \log 2\pi + \log |H_i|`, (n_subject,)."""
     return -2.0 * here.logp - density.n_eta * LOG_2PI + log_determinant
-
-
-def exact_curvature(
-    density: SubjectDensity, values: Values, eta: np.ndarray, observe: Observe | None = None
-) -> np.ndarray:
-    """Minus the second derivatives of the joint density, by differences of its gradient, (n_subject, n, n).
-
-    Where it is not positive definite (no mode, or a saddle) the expected information stands in.
-    """
-    here = density.local(values, eta, observe)
-    sd = np.sqrt(np.einsum("ikk->ik", np.linalg.inv(here.information)))
-    found = np.empty_like(here.information)
-    for m in range(density.n_eta):
-        step = np.zeros_like(eta)
-        step[:, m] = ETA_STEP * sd[:, m]
-        up = density.local(values, eta + step, observe).gradient
-        down = density.local(values, eta - step, observe).gradient
-        found[:, :, m] = (down - up) / (2 * step[:, m])[:, None]
-    found = 0.5 * (found + np.swapaxes(found, 1, 2))
-    fine = np.isfinite(found).all(axis=(1, 2))
-    lowest = np.linalg.eigvalsh(np.where(fine[:, None, None], found, 0.0))[:, :1]
-    return np.where((lowest > 0)[:, :, None], found, here.information)

@@ -28,8 +28,9 @@ from typing import ClassVar, final
 import numpy as np
 
 from popbayes.infer.error_slopes import Slopes, no_interaction
-from popbayes.infer.estimation.conditional import AbstractConditional, exact_curvature, laplace
+from popbayes.infer.estimation.conditional import AbstractConditional, laplace
 from popbayes.infer.estimation.coordinates import Coordinates
+from popbayes.infer.estimation.curvature import exact_curvature
 from popbayes.infer.estimation.method import Found, Problem
 from popbayes.infer.estimation.outer import minimise
 from popbayes.infer.pointwise import sigmas

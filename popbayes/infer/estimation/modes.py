@@ -2,9 +2,13 @@
 
 import numpy as np
 
+from popbayes.infer.estimation.curvature import exact_curvature
 from popbayes.infer.subject_logp import Local, Observe, SubjectDensity, Values
 
 MOST_STEPS = 100
+GAUSS_NEWTON = 12
+"""Steps after which a subject that has not arrived goes on with its second derivatives: where residuals are
+large Gauss-Newton steps are too long or too short for ever."""
 CLOSE_ENOUGH = 1e-13
 """Squared length of the next step, in conditional SDs, at which a mode is found: 3e-7 of an SD."""
 ROUNDING = 1e-11
@@ -46,11 +50,14 @@ def modes(
     eta, here = _from_zero_where_broken(density, values, eta, here, observe)
     longest = LONGEST_STEP * density.omega(values)
     damping = np.zeros(density.n_subject)
-    for _ in range(MOST_STEPS):
-        step, size = _steps(here, damping, longest)
+    newton = here.information
+    for number in range(MOST_STEPS):
+        step, size = _steps(here, newton if number > GAUSS_NEWTON else here.information, damping, longest)
         active = np.flatnonzero((size > CLOSE_ENOUGH) & (damping < MOST_DAMPING) & np.isfinite(here.logp))
         if len(active) == 0:
             break
+        if number >= GAUSS_NEWTON and number % 2 == 0:
+            newton = exact_curvature(density, values, eta, observe, active, here)
         trial = eta.copy()
         trial[active] += step[active]
         there = density.local(values, trial, observe, subjects=active)
@@ -70,10 +77,12 @@ def modes(
     return eta, here
 
 
-def _steps(here: Local, damping: np.ndarray, longest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _steps(
+    here: Local, curvature: np.ndarray, damping: np.ndarray, longest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Step of each subject, cut to `longest`, and the squared length of the undamped one."""
-    fine = np.isfinite(here.logp) & np.isfinite(here.information).all(axis=(1, 2))
-    information = np.where(fine[:, None, None], here.information, np.eye(len(longest)))
+    fine = np.isfinite(here.logp) & np.isfinite(curvature).all(axis=(1, 2))
+    information = np.where(fine[:, None, None], curvature, np.eye(len(longest)))
     gradient = np.where(fine[:, None], here.gradient, 0.0)
     diagonal = np.einsum("ikk->ik", information)
     damped = information + (damping[:, None] * diagonal)[:, :, None] * np.eye(len(longest))

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from popbayes.infer.estimation.conditional import AbstractConditional
+from popbayes.infer.estimation.curvature import exact_curvature
 from popbayes.infer.estimation.method import Found, Problem
 from popbayes.infer.estimation.outer import minimise
 from popbayes.infer.subject_logp import LOG_2PI, SubjectDensity, Values
@@ -15,6 +16,10 @@ from popbayes.infer.tree import Study
 
 MOST_NODES = 100_000
 """Of one subject's grid; beyond it, importance sampling is the better method."""
+ENOUGH_FOR_MOMENTS = 3
+"""Nodes from which a pass gives moments worth using."""
+MOST_RESCALED = 20.0
+"""Factor between the covariance by moments and that at the mode beyond which the former is not believed."""
 CHUNK = 2**21
 """Predictions (nodes x observations) computed at a time: 16 MiB."""
 
@@ -33,12 +38,16 @@ def grid(n: int, dimension: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def marginal(density: SubjectDensity, values: Values, eta: np.ndarray, n: int) -> np.ndarray:
-    r"""-2 log of each subject's likelihood, (n_subject,), by quadrature around `eta`.
+    r"""-2 log of each subject's likelihood, (n_subject,), by adaptive quadrature.
 
-    With `C` a root of the inverse of the expected information at `eta`,
+    With a centre `c` and a root `C` of a covariance,
 
     .. math:: L_i \approx |C| (2\pi)^{n_\eta / 2} \sum_q w_q\, e^{|z_q|^2 / 2}\,
-              p(y_i, \eta_i + C z_q \mid \theta)
+              p(y_i, c + C z_q \mid \theta)
+
+    The first pass is centred at the mode, with the inverse of minus the second derivatives there; it gives
+    the mean and covariance of the random effects given the data, around which the second pass is made: a
+    skewed integrand then needs half the nodes.
 
     Parameters
     ----------
@@ -47,26 +56,50 @@ def marginal(density: SubjectDensity, values: Values, eta: np.ndarray, n: int) -
     eta : (n_subject, n_eta)
         Conditional modes.
     n : int
-        Nodes in each dimension; one is FOCEI.
+        Nodes in each dimension; one is Laplace's approximation.
 
     References
     ----------
-    Pinheiro & Bates, *J Comput Graph Stat* 4 (1995) 12-35.
+    Naylor & Smith, *Appl Stat* 31 (1982) 214-225; Pinheiro & Bates, *J Comput Graph Stat* 4 (1995) 12-35.
     """
+    root = np.linalg.cholesky(np.linalg.inv(exact_curvature(density, values, eta)))
+    found, centre, covariance = _pass(density, values, eta, root, n)
+    if n < ENOUGH_FOR_MOMENTS:
+        return found
+    relative = np.linalg.solve(root, np.swapaxes(np.linalg.solve(root, covariance), 1, 2))
+    fine = np.isfinite(relative).all(axis=(1, 2))
+    size = (
+        np.linalg.eigvalsh(np.where(fine[:, None, None], relative, 0.0)) if density.n_eta else np.ones((1, 1))
+    )
+    usable = (size[:, 0] > 1 / MOST_RESCALED) & (size[:, -1] < MOST_RESCALED)
+    centre = np.where(usable[:, None], centre, eta)
+    covariance = np.where(usable[:, None, None], covariance, root @ np.swapaxes(root, 1, 2))
+    return _pass(density, values, centre, np.linalg.cholesky(covariance), n)[0]
+
+
+def _pass(
+    density: SubjectDensity, values: Values, centre: np.ndarray, root: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-2 log L of each subject, with the mean and covariance of its random effects given its data."""
     nodes, log_weights = grid(n, density.n_eta)
-    here = density.local(values, eta)
-    # H = L L' and C = L^-T: C C' is the inverse of H
-    root = np.swapaxes(np.linalg.inv(np.linalg.cholesky(here.information)), 1, 2)
     size = max(1, CHUNK // max(1, density.study.design.n_obs))
     heights = []
     for start in range(0, len(nodes), size):
         z = nodes[start : start + size]
-        points = eta + np.einsum("ikl,ql->qik", root, z)
+        points = centre + np.einsum("ikl,ql->qik", root, z)
         heights.append(density.joint(values, points) + 0.5 * np.sum(z**2, axis=1)[:, None])
     height = np.concatenate(heights) + log_weights[:, None]
+    height = np.where(np.isnan(height), -np.inf, height)
     top = np.max(height, axis=0)
-    total = top + np.log(np.sum(np.exp(height - top), axis=0))
-    return -2.0 * total - density.n_eta * LOG_2PI + here.log_determinant
+    weight = np.exp(height - top)
+    total = np.sum(weight, axis=0)
+    weight = weight / total
+    mean = weight.T @ nodes
+    second = np.einsum("qi,qk,ql->ikl", weight, nodes, nodes) - mean[:, :, None] * mean[:, None, :]
+    logdet = np.sum(np.log(np.einsum("ikk->ik", root)), axis=1)
+    found = -2.0 * (top + np.log(total) + logdet) - density.n_eta * LOG_2PI
+    place = centre + np.einsum("ikl,il->ik", root, mean)
+    return found, place, root @ second @ np.swapaxes(root, 1, 2)
 
 
 @final
@@ -78,7 +111,7 @@ class Quadrature(AbstractConditional):
     ----------
     n : int
         Nodes in each dimension, `n` to the power of the number of random effects in all. 5 is enough for most
-        studies, 9 for a reference; 1 is FOCEI.
+        studies, 9 for a reference; 1 is `Laplace`.
     """
 
     n: int = 5
