@@ -23,6 +23,7 @@ from popbayes.engine import (
     ode_steps,
     ode_subjects,
     ode_walk,
+    stiff,
 )
 from popbayes.engine.declaration import Symbols
 from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero, _pull_kernel, _value_kernel
@@ -31,6 +32,7 @@ from popbayes.engine.ode_formulas import (
     Hoisted,
     Names,
     hoist,
+    jacobian_kernel,
     output_kernel,
     pull_output_kernel,
     pull_rhs_kernel,
@@ -193,7 +195,15 @@ def _places(layout: OdeLayout, n: int, dense: int) -> dict[str, int]:
     sizes = {
         **{"X": n, "Z": modes, "U": n, "V": modes, "D": 6 * rows, "E": 6 * m, "A": 6 * m},
         **{"K": 7 * n, "ERROR": n, "PEAK": n, "MU": n, "NU": modes, "GU": n, "GV": modes},
-        **{"G": 7 * n, "GY": 7 * n, "GD": 6 * rows, "GR": rows, "JAC": dense * dense, "LU": dense * dense},
+        **{
+            "G": 7 * n,
+            "GY": 7 * n,
+            "GD": 6 * rows,
+            "GR": rows,
+            "JAC": dense * dense,
+            "LU": dense * (dense + 1),
+        },
+        **{"BASE": dense, "MOVE": dense},
     }
     places, at = {}, ode_steps.N_PACE
     for name, size in sizes.items():
@@ -269,6 +279,9 @@ def ode_kernels(
     templates: list[Any] = [*ode_dense.TEMPLATES, *ode_driver.TEMPLATES]
     if bound["EXPLICIT"]:
         templates += explicit.TEMPLATES
+    if bound["STIFF"]:
+        bound["jacobian"] = jacobian_kernel(formulas.names, formulas.rates, places)
+        templates += [ode_steps.scale_of, *stiff.TEMPLATES]
     steady = features.infusions
     templates += [*ode_steps.TEMPLATES, *ode_walk.TEMPLATES, *(ode_steady.FORWARD if steady else ())]
     templates += [*ode_walk.LAST, *ode_pull.TEMPLATES, *(ode_steady.BACKWARD if steady else ())]

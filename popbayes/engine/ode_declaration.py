@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from popbayes.engine.declaration import Channel, Expression, LinearDeclaration, Symbols
 
-SOLVERS = ("explicit",)
+SOLVERS = ("auto", "explicit", "stiff")
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,43 @@
 import numpy as np
 
 
-def factorise(matrix, pivot, n):
-    """LU of a small matrix in place, with partial pivoting."""
+def factorise(a, at, n):
+    """LU of the matrix ``a[at:]``, (n, n) by rows, in place with partial pivoting; pivots follow it."""
     for c in range(n):
         best = c
         for r in range(c + 1, n):
-            if abs(matrix[r, c]) > abs(matrix[best, c]):
+            if abs(a[at + r * n + c]) > abs(a[at + best * n + c]):
                 best = r
-        pivot[c] = best
+        a[at + n * n + c] = best
         if best != c:
             for j in range(n):
-                matrix[c, j], matrix[best, j] = matrix[best, j], matrix[c, j]
+                held = a[at + c * n + j]
+                a[at + c * n + j] = a[at + best * n + j]
+                a[at + best * n + j] = held
+        inverse = 1.0 / a[at + c * n + c]
         for r in range(c + 1, n):
-            matrix[r, c] /= matrix[c, c]
-            for j in range(c + 1, n):
-                matrix[r, j] -= matrix[r, c] * matrix[c, j]
+            a[at + r * n + c] *= inverse
+            factor = a[at + r * n + c]
+            if factor != 0.0:
+                for j in range(c + 1, n):
+                    a[at + r * n + j] -= factor * a[at + c * n + j]
 
 
-def back_substitute(matrix, pivot, n, b):
-    """Solve with the factors of `factorise`, in place."""
+def back_substitute(a, at, n, b, to):
+    """Solve with the factors of `factorise`; the right-hand side ``b[to:]`` becomes the solution."""
     for c in range(n):
-        b[c], b[pivot[c]] = b[pivot[c]], b[c]
-    for c in range(n):
-        for r in range(c + 1, n):
-            b[r] -= matrix[r, c] * b[c]
-    for c in range(n - 1, -1, -1):
-        b[c] /= matrix[c, c]
-        for r in range(c):
-            b[r] -= matrix[r, c] * b[c]
+        best = int(a[at + n * n + c])
+        if best != c:
+            held = b[to + c]
+            b[to + c] = b[to + best]
+            b[to + best] = held
+    for r in range(1, n):
+        for c in range(r):
+            b[to + r] -= a[at + r * n + c] * b[to + c]
+    for r in range(n - 1, -1, -1):
+        for c in range(r + 1, n):
+            b[to + r] -= a[at + r * n + c] * b[to + c]
+        b[to + r] /= a[at + r * n + r]
 
 
 def taken(w, at, n):

@@ -134,8 +134,7 @@ def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, 
     """Newton's method on the map over one interval, from `guess`; tells whether it arrived."""
     n = N_STATES
     change = np.empty(n)
-    matrix = np.empty((n, n))
-    pivot = np.empty(n, dtype=np.int64)
+    matrix = np.empty(n * n + n)
     before = math.inf
     stale = True
     for trial in range(MOST_NEWTON):
@@ -180,11 +179,11 @@ def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, 
                 )
                 guess[j] = was
                 for i in range(n):
-                    matrix[i, j] = (guess[i] + change[i] - w[X + i]) / delta
-                matrix[j, j] += 1.0
-            factorise(matrix, pivot, n)
+                    matrix[i * n + j] = (guess[i] + change[i] - w[X + i]) / delta
+                matrix[j * n + j] += 1.0
+            factorise(matrix, 0, n)
             stale = False
-        back_substitute(matrix, pivot, n, change)
+        back_substitute(matrix, 0, n, change, 0)
         for i in range(n):
             positive = guess[i] >= 0.0
             guess[i] += change[i]
@@ -312,8 +311,7 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
     unit = np.zeros(n)
     aside = np.zeros(gcoefs.shape)
     gs_aside = np.zeros(gs.shape)
-    matrix = np.empty((n, n))
-    pivot = np.empty(n, dtype=np.int64)
+    matrix = np.empty(n * n + n)
     for i in range(n):
         unit[i] = 1.0
         put_back(w, MU, unit)
@@ -321,12 +319,12 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
         put_back(w, NU, no_modes)
         sweep_period(row, begin, tape, coefs, aside, ri, si, sf, streams, gs_aside, gpred, w)
         for j in range(n):
-            matrix[j, i] = (1.0 if i == j else 0.0) - w[MU + j]
-    factorise(matrix, pivot, n)
+            matrix[j * n + i] = (1.0 if i == j else 0.0) - w[MU + j]
+    factorise(matrix, 0, n)
     through = taken(w, MU, n)
     for i in range(n):
         through[i] = mu[i]
-    back_substitute(matrix, pivot, n, through)
+    back_substitute(matrix, 0, n, through, 0)
     put_back(w, MU, through)
     put_back(w, NU, no_modes)
     if N_MODES > 0:

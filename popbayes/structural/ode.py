@@ -144,7 +144,7 @@ class System(AbstractOde):
         covariates: Sequence[str] = (),
         pk: AbstractStructural | None = None,
         *,
-        solver: str = "explicit",
+        solver: str = "auto",
         rtol: float = RTOL,
         atol: float = 0.0,
         max_steps: int = MAX_STEPS,

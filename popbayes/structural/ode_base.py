@@ -36,7 +36,7 @@ class AbstractOde(AbstractStructural):
         log density is not finite.
     """
 
-    solver: str = "explicit"
+    solver: str = "auto"
     rtol: float = RTOL
     atol: float = 0.0
     max_steps: int = MAX_STEPS
