@@ -26,6 +26,7 @@ from .infer.storage import load as load
 from .infer.storage import save as save
 from .model import PopModel as PopModel
 from .observation import censoring as censoring
+from .observation import outcome as outcome
 from .observation import residual as residual
 from .parameters import covariate as covariate
 from .parameters import prior as prior

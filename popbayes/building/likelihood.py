@@ -52,7 +52,9 @@ def _custom(name: str, over: str, part: Part, prediction: TensorVariable, own: M
     law, rows = part.kind.law, part.rows
 
     def logp(value: TensorVariable, predicted: TensorVariable, *given: TensorVariable) -> TensorVariable:
-        return law.log_density(replace(rows, dv=value), predicted, dict(zip(names, given, strict=True)), pt)
+        # what happened decides which formula a discrete outcome takes, and so must be known
+        seen = rows if law.discrete else replace(rows, dv=value)
+        return law.log_density(seen, predicted, dict(zip(names, given, strict=True)), pt)
 
     def random(predicted: np.ndarray, *given: np.ndarray, rng: Any = None, size: Any = None) -> np.ndarray:
         with np.errstate(all="ignore"):

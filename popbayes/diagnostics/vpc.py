@@ -21,7 +21,7 @@ from popbayes.dims import (
     PRIOR_PREDICTIVE,
 )
 from popbayes.infer.tree import study_of
-from popbayes.observation.observed import quantification_limit, upper_limit
+from popbayes.observation.observed import Observed, quantification_limit, upper_limit
 
 GROUPS = (POSTERIOR_PREDICTIVE, PREDICTIONS, PRIOR_PREDICTIVE)
 MOST_STRATA = 12
@@ -131,7 +131,7 @@ def vpc(
     events = study_of(dt).events
     group = simulated_group(dt)
     study = aligned(dt, group, events, against)
-    strata, stratum = stratify(events, by)
+    strata, stratum = comparable(study_of(dt).observed, *stratify(events, by))
     pred = typical(dt, group, events) if pred_corr else None
     points_dv, points_bin, parts, uncorrected = study.observed.copy(), np.full(events.n_obs, -1), [], 0
     for number in range(len(strata)):
@@ -328,6 +328,29 @@ def stratify(events: EventTable, by: str | None) -> tuple[tuple[str, ...], np.nd
             "column of groups."
         )
     return tuple(f"{name} {v:g}" if not isinstance(v, str) else f"{name} {v}" for v in levels), index
+
+
+def comparable(
+    observed: Observed, strata: tuple[str, ...], stratum: np.ndarray
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Strata without the observations of which percentiles say nothing, whose stratum is -1.
+
+    Raises
+    ------
+    ValueError
+        Where there are no others.
+    """
+    no = observed.over_laws(lambda part: np.full(len(part.index), float(part.kind.law.categorical))) > 0
+    if not no.any():
+        return strata, stratum
+    kinds = ", ".join(sorted({p.kind.endpoint for p in observed.parts if p.kind.law.categorical}))
+    why = "are categories or events, of which percentiles say nothing"
+    if no.all():
+        raise ValueError(f"The observations of {kinds} {why}: there is nothing that vpc could compare.")
+    warnings.warn(f"The observations of {kinds} {why}; they are left out of the check.", stacklevel=3)
+    left = np.unique(stratum[~no])
+    renumbered = np.where(no, -1, np.searchsorted(left, stratum))
+    return tuple(strata[k] for k in left), renumbered
 
 
 def _percentiles(part: Study, bins: Bins, quantiles: Sequence[float], interval: float) -> xr.Dataset:

@@ -1,10 +1,12 @@
 """How all observations of a model are distributed: a law for each kind (DVID) and stratum."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
+from popbayes.observation import outcome as outcomes
 from popbayes.observation import residual as residuals
 from popbayes.observation.censoring import AbstractCensoring, censoring_from_dict
 from popbayes.observation.law import AbstractLaw
@@ -13,7 +15,7 @@ from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.naming import listed, nearest
 
 STRATIFIED = "Stratified"
-KINDS: dict[str, type[AbstractLaw]] = {**residuals.KINDS}
+KINDS: dict[str, type[AbstractLaw]] = {**residuals.KINDS, **outcomes.KINDS}
 
 
 @final
@@ -36,6 +38,11 @@ class Kind:
     column: str = ""
     level: str = ""
     suffix: str = ""
+
+    @property
+    def output(self) -> str:
+        """The output of the structural model that it is about."""
+        return output_of(self.endpoint, self.law)
 
     @property
     def names(self) -> dict[str, str]:
@@ -83,7 +90,7 @@ class ObservationModel:
                     "residual must be a residual error such as residual.Proportional(prior.HalfNormal(0.3)), "
                     f"or a mapping of outputs to residual errors; not {law!r}."
                 )
-            needed = (*((endpoint,) if law.uses_prediction else ()), *law.outputs)
+            needed = (output_of(endpoint, law),) if law.uses_prediction else ()
             for output in needed:
                 if output not in self.outputs:
                     raise ValueError(
@@ -205,6 +212,11 @@ class ObservationModel:
         }
 
 
+def output_of(endpoint: str, law: AbstractLaw) -> str:
+    """The output of the structural model that a law is about: its own, or that of the endpoint's name."""
+    return getattr(law, "output", "") or endpoint
+
+
 def _left(kind: Kind) -> str:
     """What is distributed: ``dv_ij``, and of which observations."""
     of = [f"DVID {', '.join(map(str, kind.dvid))}"] if kind.dvid else []
@@ -227,9 +239,12 @@ def _symbol(kind: Kind, name: str) -> tuple[str, str]:
 
 def _named(kind: Kind, words: str, which: int) -> str:
     """A law's text with the arguments' own symbols."""
-    for name in sorted(kind.law.given, key=lambda one: -len(kind.law.symbol(one)[which])):
-        words = words.replace(kind.law.symbol(name)[which], _symbol(kind, name)[which])
-    return words
+    own = {kind.law.symbol(name)[which]: _symbol(kind, name)[which] for name in kind.law.given}
+    if not own:
+        return words
+    longest = sorted(map(re.escape, own), key=len, reverse=True)
+    pattern = rf"(?<![A-Za-z_\\])(?:{'|'.join(longest)})(?![A-Za-z_])"
+    return re.sub(pattern, lambda found: own[found[0]], words)
 
 
 def law_from_dict(values: Mapping[str, Any]) -> Any:

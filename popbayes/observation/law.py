@@ -36,6 +36,8 @@ class AbstractLaw:
     namespace: ClassVar[str] = "residual"
     uses_prediction: ClassVar[bool] = True
     discrete: ClassVar[bool] = False
+    categorical: ClassVar[bool] = False
+    """Whether percentiles say nothing of the observations."""
     needs_positive_dv: ClassVar[bool] = False
     needs_positive_prediction: ClassVar[bool] = False
 
@@ -90,11 +92,6 @@ class AbstractLaw:
         )
         return low, high
 
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Outputs of the structural model that it needs beside that of its observations."""
-        return ()
-
     def symbol(self, name: str) -> tuple[str, str]:
         """Symbol of an argument as text and in LaTeX."""
         return self.symbols.get(name) or (f"σ_{name[6:]}", rf"\sigma_\mathrm{{{name[6:]}}}")
@@ -136,4 +133,9 @@ class AbstractLaw:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "AbstractLaw":
         """Make a distribution from what `to_dict` gave, its kind left out."""
-        return cls(**{n: v if isinstance(v, str) else prior_from_dict(v) for n, v in values.items()})
+        return cls(**cls.arguments(values))
+
+    @staticmethod
+    def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments from their JSON values."""
+        return {n: v if isinstance(v, str) else prior_from_dict(v) for n, v in values.items()}

@@ -76,14 +76,12 @@ class Observed:
     def output(self) -> Any:
         """What the engine is to predict: one output, or DVID -> output."""
         first = self.model.outputs[0]
-        outputs = {
-            part.kind.endpoint if part.kind.law.uses_prediction else first: None for part in self.parts
-        }
+        outputs = {part.kind.output if part.kind.law.uses_prediction else first: None for part in self.parts}
         if len(outputs) <= 1:
             return next(iter(outputs), first)
         found: dict[int, str] = {}
         for part in self.parts:
-            name = part.kind.endpoint if part.kind.law.uses_prediction else first
+            name = part.kind.output if part.kind.law.uses_prediction else first
             for dvid in np.unique(self.events.dvid[self.events.obs_record[part.index]]).tolist():
                 found[dvid] = name
         return found
@@ -223,6 +221,7 @@ def _rows(
         previous=previous,
         time=events.time[record],
         since=since,
+        origin=events.time[np.searchsorted(events.record_subject, events.record_subject[record])],
     )
     refuse = _refuser(events, index)
     if kind.law.discrete:

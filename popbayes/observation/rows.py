@@ -29,6 +29,8 @@ class Rows:
         and after a reset.
     time, since : (n,)
         Time of the observation, and of the previous one (the subject's first record where there is none).
+    origin : (n,)
+        Time of the subject's first record.
     """
 
     dv: Any
@@ -39,6 +41,7 @@ class Rows:
     previous: np.ndarray
     time: np.ndarray
     since: np.ndarray
+    origin: np.ndarray
 
     @property
     def all_measured(self) -> bool:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from scipy import special, stats
@@ -15,6 +16,7 @@ from popbayes.observation.observed import Observed, quantification_limit
 from popbayes.parameters import prior
 
 HALF = prior.HalfNormal(1.0)
+PLAIN = pytensor.compile.mode.Mode(linker="py", optimizer=None)
 EXACT = {"rtol": 1e-12, "atol": 0}  # the same probability by another route; issue 5 asks for it
 Z = np.array([-1e3, -40.0, -38.0, -10.0, -1.0, -0.5, 0.0, 1.0, 5.0, 10.0, 40.0, 1e3])
 
@@ -22,7 +24,7 @@ Z = np.array([-1e3, -40.0, -38.0, -10.0, -1.0, -0.5, 0.0, 1.0, 5.0, 10.0, 40.0, 
 def gradient_of(function, at):
     x = pt.dvector()
     y = function(x)
-    return y.eval({x: at}), pt.grad(y.sum(), x).eval({x: at})
+    return pytensor.function([x], [y, pt.grad(y.sum(), x)])(at)
 
 
 def test_the_log_cdf_of_a_graph_is_scipys_out_to_the_far_tails():
@@ -82,7 +84,7 @@ def density(method, data=None, f=F, error=ERROR, sigma=SIGMA):
     observed = Observed.of(ObservationModel(error, ("conc",), None, method), data)
     values = observed.log_density(f, {k: np.float64(v) for k, v in sigma.items()})
     graph = observed.parts[0].log_density(pt.as_tensor(f), {k: pt.as_tensor(v) for k, v in sigma.items()}, pt)
-    np.testing.assert_allclose(graph.eval(), values, **EXACT)
+    np.testing.assert_allclose(graph.eval(mode=PLAIN), values, **EXACT)
     return values
 
 

@@ -1,0 +1,167 @@
+"""Several endpoints and strata: names, DVID, densities in graphs and arrays, draws, refusals."""
+
+import numpy as np
+import pandas as pd
+import pytensor
+import pytest
+
+from popbayes import PopModel, build, censoring, outcome, pk, prior, residual, simulate, variability, vpc
+from popbayes.data.events import read_events
+from popbayes.infer import pointwise
+from popbayes.infer.tree import Study
+from popbayes.observation.endpoints import ObservationModel
+from popbayes.parameters.parameter import Parameter
+from tests.tolerances import EXACT
+
+HALF, REAL = prior.HalfNormal(1.0), prior.Normal(0.0, 1.0)
+PLAIN = pytensor.compile.mode.Mode(linker="py", optimizer=None)
+
+
+def joint_data(n=4):
+    """Concentrations (two assays), counts, answers, severity and a time to an event, some censored."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for subject in range(1, n + 1):
+        rows.append((subject, 0.0, 100.0, np.nan, 0, 0))
+        for time in (1.0, 4.0, 8.0):
+            conc = 10 * np.exp(-0.3 * time + 0.1 * rng.standard_normal())
+            rows.append((subject, time, 0.0, max(conc, 1.0), 1, int(conc < 1.0)))
+            rows.append((subject, time, 0.0, float(rng.poisson(2)), 2, 0))
+            rows.append((subject, time, 0.0, float(rng.random() < 0.5), 3, 0))
+            rows.append((subject, time, 0.0, float(rng.integers(3)), 4, 0))
+        rows.append((subject, 9.0, 0.0, float(subject % 2), 5, 0))
+    table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "DVID", "CENS"])
+    return read_events(
+        table.assign(ASSAY=np.where(table["ID"] <= n // 2, "old", "new")), covariates=["ASSAY"]
+    )
+
+
+def joint_model(**changes):
+    parts = {
+        "parameters": {
+            "CL": Parameter(prior.LogNormal(3.0, 0.5)),
+            "V": Parameter(10.0),
+            "base": Parameter(prior.Normal(0.5, 0.5), scale="identity"),
+            "sig": Parameter(prior.LogNormal(0.2, 0.5)),
+        },
+        "variability": variability.Independent(["CL", "base", "sig"], sd=prior.HalfNormal(0.3)),
+        "residual": {
+            "conc": residual.Stratified(
+                "ASSAY", {"old": residual.Combined(HALF, "sig"), "new": residual.LogNormal(HALF, nu=5)}
+            ),
+            "falls": outcome.Poisson(output="conc", intercept="base", slope=REAL),
+            "answer": outcome.Binary(output="conc", intercept=REAL, slope=REAL),
+            "severity": outcome.Ordered(REAL, (HALF,), REAL, output="conc"),
+            "death": outcome.WeibullTime(HALF, HALF),
+        },
+        "censoring": censoring.M3(),
+    }
+    return PopModel(pk.OneCompartment(), **(parts | changes))
+
+
+def test_the_graph_and_the_arrays_have_the_same_densities_for_every_endpoint():
+    model, data = joint_model(), joint_data()
+    graph = build(model, data)
+    point = {name: value + 0.1 for name, value in graph.initial_point().items()}
+    names = [one.name for one in graph.observed_RVs]
+    assert names == ["dv_conc_old", "dv_conc_new", "dv_falls", "dv_answer", "dv_severity", "dv_death"]
+    free = graph.unobserved_RVs
+    densities = graph.logp(vars=graph.observed_RVs, sum=False)
+    compiled = graph.compile_fn([*densities, *graph.replace_rvs_by_values(free)], mode=PLAIN)
+    values = compiled(point)
+    draws = {rv.name: np.atleast_1d(one)[None] for rv, one in zip(free, values[len(names) :], strict=True)}
+    expected = pointwise.log_density(Study(model, data), draws)[0]
+    for name, own in zip(names, values, strict=False):
+        index = np.asarray(graph.coords[graph.named_vars_to_dims[name][0]])
+        np.testing.assert_allclose(own, expected[index], **EXACT)
+    assert np.isfinite(expected).all()
+
+
+def test_a_joint_model_is_simulated_printed_and_survives_json():
+    model, data = joint_model(), joint_data()
+    assert PopModel.from_json(model.to_json()) == model
+    text = str(model)
+    for words in (
+        "DVID 2",
+        "σ_add,conc,old",
+        "exp(base_i + β_falls conc)",
+        "ASSAY new",
+        "hazard k_death/τ_death",
+        "(M3)",
+    ):
+        assert words in text, words
+    assert r"\sigma_\mathrm{add,conc,old}" in model.latex()
+    dt = simulate(model, data, n=20, seed=1)
+    drawn = dt["prior_predictive"]["dv"].to_numpy()[0]
+    assert np.isfinite(drawn).all()
+    dvid = dt["constant_data"]["dvid"].to_numpy()
+    assert set(np.unique(drawn[:, dvid == 3])) <= {0.0, 1.0}
+    assert set(np.unique(drawn[:, dvid == 4])) <= {0.0, 1.0, 2.0}
+    with pytest.warns(UserWarning, match="answer, death, severity are categories or events"):
+        checked = vpc(dt)
+    assert checked["stratum"].to_numpy().tolist() == ["dvid 1", "dvid 2"]
+
+
+def test_an_explicit_mapping_changes_which_dvid_is_which():
+    model = ObservationModel(
+        {"conc": residual.Additive(HALF), "effect": residual.Proportional(HALF)},
+        ("conc", "effect"),
+        {3: "conc", 7: "effect"},
+    )
+    assert [kind.dvid for kind in model.kinds] == [(3,), (7,)]
+    assert list(model.priors) == ["sigma_add_conc", "sigma_prop_effect"]
+
+
+TWO = {"conc": residual.Additive(HALF), "effect": residual.Additive(HALF)}
+
+
+@pytest.mark.parametrize(
+    ("given", "dvid", "match"),
+    [
+        ({"cone": residual.Additive(HALF)}, None, r"output 'cone'.* has conc.*Did you mean"),
+        (TWO, {1: "conc", 2: "efect"}, r"maps 2 to 'efect'.*effect"),
+        (TWO, {1: "conc"}, r"no number for effect"),
+        (residual.Additive(HALF), {1: "conc"}, r"needs residual to be a mapping"),
+    ],
+)
+def test_endpoints_that_do_not_fit_are_refused(given, dvid, match):
+    with pytest.raises(ValueError, match=match):
+        ObservationModel(given, ("conc", "effect"), dvid)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            {"dvid": {1: "conc", 2: "falls", 3: "answer", 4: "severity", 9: "death"}},
+            r"what DVID 5 is .*row 14 \(ID 1\)",
+        ),
+        (
+            {
+                "residual": {
+                    **joint_model().residual,
+                    "conc": residual.Stratified("ASSAY", {"old": residual.Combined(HALF, "sig")}),
+                }
+            },
+            r"no residual error for the value of ASSAY in row",
+        ),
+        (
+            {
+                "residual": {
+                    **joint_model().residual,
+                    "conc": residual.Stratified("SITE", {"a": residual.Combined(HALF, "sig")}),
+                }
+            },
+            r"splits by SITE.*ASSAY",
+        ),
+    ],
+)
+def test_data_that_endpoints_do_not_describe_are_refused_with_their_rows(change, match):
+    with pytest.raises(ValueError, match=match):
+        build(joint_model(**change), joint_data())
+
+
+def test_a_parameter_that_a_law_names_must_be_in_the_model():
+    parameters = {name: one for name, one in joint_model().parameters.items() if name != "sig"}
+    with pytest.raises(ValueError, match=r"needs a prior .* for sig"):
+        joint_model(parameters=parameters, variability=None)
