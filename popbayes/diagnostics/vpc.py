@@ -20,8 +20,9 @@ from popbayes.dims import (
     PREDICTIONS,
     PRIOR_PREDICTIVE,
 )
+from popbayes.infer import tree as infer
 from popbayes.infer.tree import study_of
-from popbayes.observation.observed import Observed, quantification_limit, upper_limit
+from popbayes.observation.observed import quantification_limit, upper_limit
 
 GROUPS = (POSTERIOR_PREDICTIVE, PREDICTIONS, PRIOR_PREDICTIVE)
 MOST_STRATA = 12
@@ -131,7 +132,7 @@ def vpc(
     events = study_of(dt).events
     group = simulated_group(dt)
     study = aligned(dt, group, events, against)
-    strata, stratum = comparable(study_of(dt).observed, *stratify(events, by))
+    strata, stratum = comparable(study_of(dt), *stratify(events, by))
     pred = typical(dt, group, events) if pred_corr else None
     points_dv, points_bin, parts, uncorrected = study.observed.copy(), np.full(events.n_obs, -1), [], 0
     for number in range(len(strata)):
@@ -331,7 +332,7 @@ def stratify(events: EventTable, by: str | None) -> tuple[tuple[str, ...], np.nd
 
 
 def comparable(
-    observed: Observed, strata: tuple[str, ...], stratum: np.ndarray
+    fitted: infer.Study, strata: tuple[str, ...], stratum: np.ndarray
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Strata without the observations of which percentiles say nothing, whose stratum is -1.
 
@@ -340,9 +341,10 @@ def comparable(
     ValueError
         Where there are no others.
     """
-    no = observed.over_laws(lambda part: np.full(len(part.index), float(part.kind.law.categorical))) > 0
-    if not no.any():
+    if not any(kind.law.categorical for kind in fitted.model.observation.kinds):
         return strata, stratum
+    observed = fitted.observed
+    no = observed.over_laws(lambda part: np.full(len(part.index), float(part.kind.law.categorical))) > 0
     kinds = ", ".join(sorted({p.kind.endpoint for p in observed.parts if p.kind.law.categorical}))
     why = "are categories or events, of which percentiles say nothing"
     if no.all():
