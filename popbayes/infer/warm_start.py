@@ -18,8 +18,8 @@ from popbayes.building.starts import ETA_RAW, PARTIAL, PHI, centring, omega_toge
 from popbayes.infer.saem.algorithm import Found, Iterations, NotHonoured
 from popbayes.infer.saem.conditional import Conditional, conditional_draws
 from popbayes.infer.saem.louis import louis
-from popbayes.infer.saem.method import Saem, as_values
-from popbayes.infer.saem.spread import Spread
+from popbayes.infer.saem.method import Saem
+from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study
 from popbayes.parameters.naming import listed, nearest
@@ -63,7 +63,7 @@ class WarmStart:
         if not names:
             return None
         density = self.run.likelihood.density
-        values = as_values(self.run, self.found.x, self.found.omega)
+        values = as_values(self.run.layout, self.run.pattern, self.found.x, self.found.omega)
         known = density.precision(values)
         draws = np.linspace(0, len(self.conditional.eta) - 1, POINTS).astype(int)
         each = np.stack([density.local(values, self.conditional.eta[k]).information - known for k in draws])

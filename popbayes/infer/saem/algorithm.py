@@ -11,8 +11,9 @@ from popbayes.infer.saem.layout import Coordinate, Layout
 from popbayes.infer.saem.likelihood import SubjectLikelihood
 from popbayes.infer.saem.metropolis import Population, Walk, sweep
 from popbayes.infer.saem.newton import newton_step, observed_expansion
+from popbayes.infer.saem.scan import better_start, rescue
 from popbayes.infer.saem.settings import AbstractSaem
-from popbayes.infer.saem.spread import Pattern, Quadratic, masked, regression
+from popbayes.infer.saem.spread import Pattern, Quadratic, as_values, masked, regression
 from popbayes.infer.subject_logp import SubjectDensity
 
 SUBJECTS_IN_ALL = 60
@@ -152,7 +153,7 @@ class Iterations:
         )
 
     def _begin(self) -> Progress:
-        x, omega = self.first.copy(), self.pattern.start(WIDE)
+        x, omega = better_start(self.layout, self.likelihood, self.first, self.rng), self.pattern.start(WIDE)
         shape = (self.chains, self.n_subject, len(omega))
         values = self.layout.values(x[None])
         eta = np.zeros(shape)
@@ -168,7 +169,13 @@ class Iterations:
         for iteration in range(1, self.settings.exploratory + 1):
             self._iterate(state, 1.0, annealing=iteration <= ANNEALED, adapt=0.3)
             tell(iteration, -2.0 * state.loglik[-1], "exploratory")
-            if iteration >= 4 * WINDOW and iteration % WINDOW == 0 and self._is_stationary(state):
+            moved = iteration % (2 * WINDOW) == 0 and self._rescue(state)
+            if (
+                iteration >= 4 * WINDOW
+                and iteration % WINDOW == 0
+                and not moved
+                and self._is_stationary(state)
+            ):
                 break
         state.explored = len(state.trace)
         lost = np.flatnonzero(np.all(np.isneginf(state.walk.loglik), axis=0))
@@ -178,6 +185,13 @@ class Iterations:
                 f"SAEM finds no random effects that give the observations of subject {label} a finite "
                 f"density ({len(lost)} subject(s) in all)."
             )
+
+    def _rescue(self, state: Progress) -> bool:
+        """Bring subjects out of minor modes; whether any was in one."""
+        values = self.layout.values(state.x[None])
+        point = as_values(self.layout, self.pattern, state.x, state.omega)
+        seed = int(self.rng.integers(2**31))
+        return rescue(self.likelihood, values, point, state.walk, Population.of(state.omega), seed)
 
     def _is_stationary(self, state: Progress) -> bool:
         rows = np.array(state.trace[-3 * WINDOW :])

@@ -16,18 +16,27 @@ class SubjectLikelihood:
 
     density: SubjectDensity
 
-    def predictions(self, values: Values, eta: np.ndarray) -> np.ndarray:
-        """Individual predictions, (n_row, n_obs); `values` (1 or n_row, 1), `eta` (n_row, subject, n_eta)."""
+    def predictions(self, values: Values, eta: np.ndarray | None) -> np.ndarray:
+        """Individual predictions, (n_row, n_obs); `values` (1 or n_row, 1), `eta` (n_row, subject, n_eta).
+
+        Without random effects (None) one row for each row of `values`.
+        """
         with np.errstate(all="ignore"):
             found = self.density.predictions(values, eta)
+        if eta is None:
+            return found
         return np.broadcast_to(found, (len(eta), self.density.study.design.n_obs))
 
-    def of_predictions(self, prediction: np.ndarray, values: Values) -> np.ndarray:
-        """The same from predictions."""
+    def each(self, prediction: np.ndarray, values: Values) -> np.ndarray:
+        """Log density of each observation, (n_row, n_obs)."""
         study = self.density.study
         with np.errstate(all="ignore"):
-            each = observation_logp(study, prediction, sigmas(study, values))
-            return self.density.by_subject(np.where(np.isnan(each), -np.inf, each))
+            found = observation_logp(study, prediction, sigmas(study, values))
+        return np.where(np.isnan(found), -np.inf, found)
+
+    def of_predictions(self, prediction: np.ndarray, values: Values) -> np.ndarray:
+        """Log density of each subject, (n_row, n_subject), from predictions."""
+        return self.density.by_subject(self.each(prediction, values))
 
     def __call__(self, values: Values, eta: np.ndarray) -> np.ndarray:
         """Log density of each subject, (n_row, n_subject)."""

@@ -1,11 +1,10 @@
 """`Saem` as a method of `popbayes.estimate`, and as the warm start of `popbayes.fit`."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 
-from popbayes import dims
 from popbayes.infer.estimation.coordinates import Coordinates
 from popbayes.infer.estimation.method import Eta, Found, Objective, Problem
 from popbayes.infer.estimation.modes import modes
@@ -16,7 +15,7 @@ from popbayes.infer.saem.importance import importance
 from popbayes.infer.saem.louis import louis
 from popbayes.infer.saem.metropolis import Population
 from popbayes.infer.saem.settings import AbstractSaem
-from popbayes.infer.saem.spread import Spread
+from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.tree import Study
 
 STEP = 1e-6
@@ -48,7 +47,7 @@ class Saem(AbstractSaem):
     draws : int
         Draws of each subject's random effects at the end.
     importance : int
-        Draws for each subject in the marginal likelihood; 0 leaves it out.
+        Draws for each subject in the marginal likelihood.
 
     References
     ----------
@@ -74,7 +73,7 @@ class Saem(AbstractSaem):
         found = run.run(lambda k, value, phase: problem.report(k, value, phase))
         conditional = conditional_draws(run, found, self.draws)
         covariance, problems = _covariance(run, found, conditional, problem.coordinates)
-        values = as_values(run, found.x, found.omega)
+        values = as_values(run.layout, run.pattern, found.x, found.omega)
         mode, _ = modes(problem.density, values, conditional.likeliest(found.omega))
         return Found(
             x=problem.coordinates.vector(values),
@@ -91,28 +90,11 @@ class Saem(AbstractSaem):
     def _objectives(
         self, run: Iterations, found: algorithm.Found, conditional: Conditional
     ) -> dict[str, Objective]:
-        if self.importance == 0:
-            return {}
         values, population = run.layout.values(found.x[None]), Population.of(found.omega)
         of_subjects, error = importance(
             run.likelihood, values, population, conditional, self.importance, run.rng
         )
         return {"importance_sampling": Objective(of_subjects, error)}
-
-
-def as_values(run: Iterations, x: np.ndarray, omega: np.ndarray) -> dict[str, Any]:
-    """Population values by name, as `popbayes.simulate` takes them, from the coordinates of a run."""
-    several = {one.name for one in run.layout.coordinates if one.level is not None}
-    values: dict[str, Any] = {
-        name: value[0] if name in several else float(value[0, 0])
-        for name, value in run.layout.values(x[None]).items()
-    }
-    sds = np.sqrt(np.diag(omega))
-    if len(sds):
-        values[dims.OMEGA] = sds
-    if run.pattern.blocks:
-        values[dims.CORR] = omega / np.outer(sds, sds)
-    return values
 
 
 def _covariance(
@@ -132,7 +114,9 @@ def _covariance(
     n = len(found.x)
 
     def there(moved: np.ndarray) -> np.ndarray:
-        return coordinates.vector(as_values(run, found.x + moved[:n], spread.covariance(moved[n:])))
+        return coordinates.vector(
+            as_values(run.layout, run.pattern, found.x + moved[:n], spread.covariance(moved[n:]))
+        )
 
     steps = STEP * np.eye(len(information))
     slopes = np.stack([(there(step) - there(-step)) / (2 * STEP) for step in steps], axis=1)
@@ -141,7 +125,7 @@ def _covariance(
 
 def _trace(run: Iterations, found: algorithm.Found, coordinates: Coordinates) -> dict[str, np.ndarray]:
     """Iterations in the coordinates of `estimate`; the objective is -2 log p(y | eta), mean over chains."""
-    rows = [coordinates.vector(as_values(run, *run.from_row(row))) for row in found.trace]
+    rows = [coordinates.vector(as_values(run.layout, run.pattern, *run.from_row(row))) for row in found.trace]
     smoothing = np.arange(len(rows)) >= found.exploratory
     return {"x": np.array(rows), "objective": -2.0 * found.loglik, "smoothing": smoothing.astype(np.int64)}
 

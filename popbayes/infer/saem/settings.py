@@ -11,13 +11,13 @@ class AbstractSaem(AbstractMethod):
 
     chains: int | None = None
     exploratory: int = 300
-    smoothing: int = 400
-    tolerance: float = 0.05
+    smoothing: int = 800
+    tolerance: float = 0.1
     draws: int = 400
     importance: int = 2000
 
     def __post_init__(self) -> None:
-        for name, least in (("exploratory", 50), ("smoothing", 50), ("draws", 50), ("importance", 0)):
+        for name, least in (("exploratory", 50), ("smoothing", 50), ("draws", 50), ("importance", 100)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"Saem: {name} must be a whole number of at least {least}, not {value!r}.")

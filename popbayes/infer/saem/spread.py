@@ -1,13 +1,13 @@
 """The covariance of random effects: its pattern, and its estimate from sums of squares."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize
 
 from popbayes import dims
-from popbayes.infer.saem.layout import Coordinate, positive
+from popbayes.infer.saem.layout import Coordinate, Layout, positive
 from popbayes.model import PopModel
 from popbayes.parameters.priors import Fixed
 
@@ -290,6 +290,16 @@ def regression(
     return now + np.linalg.lstsq(information, score, rcond=None)[0]
 
 
-def labels(coordinates: Sequence[Coordinate]) -> list[str]:
-    """Names of coordinates, with their levels."""
-    return [one.name if one.level is None else f"{one.name}[{one.level}]" for one in coordinates]
+def as_values(layout: Layout, pattern: Pattern, x: np.ndarray, omega: np.ndarray) -> dict[str, Any]:
+    """Population values by name, as `popbayes.simulate` takes them, from the coordinates of SAEM."""
+    several = {one.name for one in layout.coordinates if one.level is not None}
+    values: dict[str, Any] = {
+        name: value[0] if name in several else float(value[0, 0])
+        for name, value in layout.values(x[None]).items()
+    }
+    sds = np.sqrt(np.diag(omega))
+    if len(sds):
+        values[dims.OMEGA] = sds
+    if pattern.blocks:
+        values[dims.CORR] = omega / np.outer(sds, sds)
+    return values
