@@ -55,6 +55,9 @@ class Channel:
         `duration` RATE = -2.
     zero_order
         A dose without RATE is given over `duration` (zero-order absorption).
+    stages, stage_rate
+        A dose passes a number of equal stages on the way, each left at the rate constant `stage_rate`: it
+        arrives like a gamma density of shape `stages`, which need not be whole. None: at once.
     """
 
     state: str
@@ -63,6 +66,8 @@ class Channel:
     rate: Formula | None = None
     duration: Formula | None = None
     zero_order: bool = False
+    stages: Formula | None = None
+    stage_rate: Formula | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,11 @@ class LinearDeclaration(Protocol):
     def weights(self, p: Symbols) -> Mapping[str, Mapping[str, Expression]]:
         """Output -> compartment -> factor: an output is a weighted sum of amounts."""
 
+    def integrals(self, p: Symbols) -> Mapping[str, Mapping[str, Expression]]:
+        """Compartments that only add up others: ``A' = sum of factor * amount``, beside `rates`."""
+
     def closed_form(self, p: Symbols) -> ClosedForm:
-        """Modes of the system that `rates` describes."""
+        """Modes of the system that `rates` and `integrals` describe; the mode of the latter is the last."""
 
     @property
     def stencil(self) -> Mapping[str, float]:

@@ -16,7 +16,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Variable
 
-from popbayes.engine import adjoint, kernels, modal
+from popbayes.engine import adjoint, adjoint_inputs, kernels, modal, staged
 from popbayes.engine.declaration import ClosedForm, LinearDeclaration, Symbols
 from popbayes.engine.expression import assignments, simplify
 from popbayes.engine.schedule import Features
@@ -51,6 +51,8 @@ class Layout:
     slots: Mapping[str, tuple[int, ...]]
     size: int
     n_gaps: int
+    accumulates: bool
+    accumulated: tuple[int, ...]
 
     @property
     def kept(self) -> tuple[tuple[str, int, int], ...]:
@@ -115,7 +117,7 @@ def _coefficients(
             row_weights = {row: 1.0} if changes else weights[row]
             values += [_transfer(form, row_weights, column, m) for column in columns]
     slots: dict[str, tuple[int, ...]] = {}
-    for what in ("bioavailability", "lag", "rate", "duration"):
+    for what in ("bioavailability", "lag", "rate", "duration", "stages", "stage_rate"):
         where = []
         for name in channels:
             formula = getattr(structural.channels[name], what)
@@ -127,9 +129,12 @@ def _coefficients(
     if changes:
         values += [weights[o].get(s, 0.0) for o in outputs for s in rows]
     values += list(form.gaps)
+    sums = structural.integrals(p)
+    seen = [[row] if changes else list(weights[row]) for row in rows]
+    accumulated = tuple(int(any(state in sums for state in states)) for states in seen)
     return values, Layout(
         len(form.rates), rows, columns, tuple(channels), tuple(outputs), changes, start, slots,
-        len(values), len(form.gaps),
+        len(values), len(form.gaps), bool(sums), accumulated,
     )  # fmt: skip
 
 
@@ -207,14 +212,19 @@ def linear_kernels(
         "CHANGES": changes,
         "STREAMS": features.streams or any(s >= 0 for s in layout.slots["lag"]),
         "INFUSIONS": features.infusions,
+        "STAGED_INPUTS": features.staged,
+        "ACCUMULATES": layout.accumulates,
+        "ACCUMULATED": layout.accumulated,
         "N_STREAM": modal.N_STREAM,
-        "N_ADJOINT": adjoint.N_ADJOINT,
+        "N_ADJOINT": adjoint_inputs.N_ADJOINT,
         "WEIGHTS": layout.weights,
         "COLUMN": layout.slots["column"],
         "SLOT_F": layout.slots["bioavailability"],
         "SLOT_LAG": layout.slots["lag"],
         "SLOT_RATE": layout.slots["rate"],
         "SLOT_DURATION": layout.slots["duration"],
+        "SLOT_STAGES": layout.slots["stages"],
+        "SLOT_PACE": layout.slots["stage_rate"],
         "NEAR": NEAR,
         "STEP": STEP,
         "NODES": NODES,
@@ -223,7 +233,14 @@ def linear_kernels(
         "coefficients": value,
         "pull_coefficients": pull,
     }
-    for template in (*modal.TEMPLATES, *adjoint.TEMPLATES, *kernels.TEMPLATES):
+    for template in (
+        *staged.FORWARD,
+        *modal.TEMPLATES,
+        *staged.BACKWARD,
+        *adjoint_inputs.TEMPLATES,
+        *adjoint.TEMPLATES,
+        *kernels.TEMPLATES,
+    ):
         bound[template.__name__] = specialise(template, **bound)
     forward = specialise(kernels.forward, **bound)
     return LinearKernels(

@@ -9,8 +9,8 @@ backwards, so the cost of a gradient does not depend on how often parameters cha
 The upper-case names are bound by `linear.py` to the numbers of one model (see `specialise`).
 
 Coefficients of a segment, `coefs[seg]`: `N_MODES` rates, then the transfers by mode, row and column, then
-for each channel bioavailability, lag, rate and duration where the model has them, then weights
-(`CHANGES` only), then gaps.
+for each channel bioavailability, lag, rate, duration, stages and their rate where the model has them,
+then weights (`CHANGES` only), then gaps.
 """
 
 import math
@@ -35,17 +35,29 @@ from popbayes.engine.schedule import (
     S_DOSES,
     S_KIND,
     S_STEADY,
+    STAGED,
 )
+from popbayes.engine.stages import span
 
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = 0
-CHANGES = STREAMS = INFUSIONS = True
+CHANGES = STREAMS = INFUSIONS = STAGED_INPUTS = ACCUMULATES = True
 WEIGHTS = 0
 COLUMN: tuple[int, ...] = ()
 SLOT_F: tuple[int, ...] = ()
 SLOT_LAG: tuple[int, ...] = ()
 SLOT_RATE: tuple[int, ...] = ()
 SLOT_DURATION: tuple[int, ...] = ()
+SLOT_STAGES: tuple[int, ...] = ()
+SLOT_PACE: tuple[int, ...] = ()
+ACCUMULATED: tuple[int, ...] = ()
+
+
+def _unbound(*_):
+    raise RuntimeError("a kernel template is compiled by popbayes.engine.specialise, not called")
+
+
+add_staged = advance_staged = _unbound
 
 # Modes that add up to less than this part of their size have cancelled.
 CANCELLED = 4e-15
@@ -53,13 +65,20 @@ CANCELLED = 4e-15
 MOST_OVERLAPPING = 10_000
 
 # Columns of the streams' work array, filled at the dose record.
-K_STRENGTH, K_WIDTH, K_START, K_NUMBER, K_SHIFT, K_NEXT, K_GIVEN = 0, 1, 2, 3, 4, 5, 6
-N_STREAM = 7
+K_STRENGTH, K_WIDTH, K_START, K_NUMBER, K_SHIFT, K_NEXT, K_GIVEN, K_STAGES, K_PACE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+N_STREAM = 9
 
 
-def add_piece(z, coefs, seg, col, k, w, u, n, interval):
-    """Add one piece to every mode."""
+def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
+    """Add one piece to every mode.
+
+    What was given in the `past` before a steady state is not counted by rows that add up (AUC, urine):
+    their mode of rate 0, the last, takes what makes the row's sum stay as it is.
+    """
     for m in range(N_MODES):
+        if ACCUMULATES:
+            if past and m == N_MODES - 1:
+                continue
         rate = coefs[seg, m]
         v = k
         if INFUSIONS:
@@ -70,7 +89,11 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval):
         if n != 1:
             v *= train(rate * interval, n)[0]
         for r in range(N_ROWS):
-            z[m * N_ROWS + r] += coefs[seg, N_MODES + (m * N_ROWS + r) * N_COLS + col] * v
+            part = coefs[seg, N_MODES + (m * N_ROWS + r) * N_COLS + col] * v
+            z[m * N_ROWS + r] += part
+            if ACCUMULATES:
+                if past and ACCUMULATED[r] != 0:
+                    z[(N_MODES - 1) * N_ROWS + r] -= part
 
 
 def resolve(s, time, coefs, seg, si, sf, streams):
@@ -92,6 +115,13 @@ def resolve(s, time, coefs, seg, si, sf, streams):
         elif kind == MODEL_DURATION:
             width = coefs[seg, SLOT_DURATION[channel]]
             strength = amount / width
+    if STAGED_INPUTS:
+        if kind == STAGED:
+            stages = coefs[seg, SLOT_STAGES[channel]]
+            pace = coefs[seg, SLOT_PACE[channel]]
+            width = span(stages) / pace
+            streams[s, K_STAGES] = stages
+            streams[s, K_PACE] = pace
     start = time
     if SLOT_LAG[channel] >= 0:
         start += coefs[seg, SLOT_LAG[channel]]
@@ -106,10 +136,14 @@ def resolve(s, time, coefs, seg, si, sf, streams):
 def start_constant(s, coefs, seg, si, sf, z):
     """Steady state of a constant infusion that ends at its record."""
     col = COLUMN[si[s, S_CHANNEL]]
-    for m in range(N_MODES):
+    for m in range(N_MODES - 1 if ACCUMULATES else N_MODES):
         for r in range(N_ROWS):
             at = N_MODES + (m * N_ROWS + r) * N_COLS + col
-            z[m * N_ROWS + r] += coefs[seg, at] * sf[s, F_RATE] / coefs[seg, m]
+            part = coefs[seg, at] * sf[s, F_RATE] / coefs[seg, m]
+            z[m * N_ROWS + r] += part
+            if ACCUMULATES:
+                if ACCUMULATED[r] != 0:
+                    z[(N_MODES - 1) * N_ROWS + r] -= part
 
 
 def start_steady(s, time, coefs, seg, si, sf, streams, z):
@@ -126,11 +160,22 @@ def start_steady(s, time, coefs, seg, si, sf, streams, z):
         z[0] = math.nan
         j = 1
     u = max(0.0, time - (start + width - j * interval))
-    add_piece(z, coefs, seg, col, total, width, u, FOREVER, interval)
-    for running in range(1, j):
-        w = time - (start - running * interval)
-        if w > 0.0 and not bolus:
-            add_piece(z, coefs, seg, col, strength * w, w, 0.0, 1, interval)
+    staged = False
+    if STAGED_INPUTS:
+        staged = si[s, S_KIND] == STAGED
+        if staged:
+            a = streams[s, K_STAGES]
+            p = streams[s, K_PACE]
+            add_staged(z, coefs, seg, col, strength, a, p, 0.0, width, u, FOREVER, interval, 1)
+            for running in range(1, j):
+                w = max(0.0, time - (start - running * interval))
+                add_staged(z, coefs, seg, col, strength, a, p, 0.0, w, 0.0, 1, interval, 1)
+    if not staged:
+        add_piece(z, coefs, seg, col, total, width, u, FOREVER, interval, 1)
+        for running in range(1, j):
+            w = time - (start - running * interval)
+            if w > 0.0 and not bolus:
+                add_piece(z, coefs, seg, col, strength * w, w, 0.0, 1, interval, 1)
     streams[s, K_START] = start - (j - 1) * interval
     streams[s, K_NUMBER] += j - 1
     streams[s, K_SHIFT] = j - 1
@@ -155,7 +200,7 @@ def start_stream(s, time, coefs, seg, si, sf, streams, z):
     due = count(time, start, interval, n)
     if due > 0:
         u = max(0.0, time - (start + (due - 1) * interval))
-        add_piece(z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due, interval)
+        add_piece(z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due, interval, 0)
     streams[s, K_GIVEN] = due
     streams[s, K_NEXT] = start + due * interval
     return due < n
@@ -176,18 +221,21 @@ def advance_infusion(s, t0, t1, coefs, seg, si, sf, streams, z):
     for j in range(ended0, begun0):
         end = min(t1, start + width + j * interval)
         w = max(0.0, end - t0)
-        add_piece(z, coefs, seg, col, strength * w, w, t1 - end, 1, interval)
+        add_piece(z, coefs, seg, col, strength * w, w, t1 - end, 1, interval, 0)
     if ended1 > begun0:
         u = max(0.0, t1 - (start + width + (ended1 - 1) * interval))
-        add_piece(z, coefs, seg, col, strength * width, width, u, ended1 - begun0, interval)
+        add_piece(z, coefs, seg, col, strength * width, width, u, ended1 - begun0, interval, 0)
     for j in range(max(begun0, ended1), begun1):
         w = max(0.0, t1 - (start + j * interval))
-        add_piece(z, coefs, seg, col, strength * w, w, 0.0, 1, interval)
+        add_piece(z, coefs, seg, col, strength * w, w, 0.0, 1, interval, 0)
     return ended1 < n
 
 
 def advance_stream(s, t0, t1, coefs, seg, si, sf, streams, z):
     """Add what a running stream gives in (t0, t1]; tell whether more is to come."""
+    if STAGED_INPUTS:
+        if si[s, S_KIND] == STAGED:
+            return advance_staged(s, t0, t1, coefs, seg, si, sf, streams, z)
     if INFUSIONS:
         if si[s, S_KIND] != BOLUS:
             return advance_infusion(s, t0, t1, coefs, seg, si, sf, streams, z)
@@ -199,7 +247,7 @@ def advance_stream(s, t0, t1, coefs, seg, si, sf, streams, z):
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))
         add_piece(
-            z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due - given, interval
+            z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due - given, interval, 0
         )
         streams[s, K_GIVEN] = due
         streams[s, K_NEXT] = start + due * interval

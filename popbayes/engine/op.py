@@ -230,7 +230,11 @@ def route(structural: LinearDeclaration, design: Design, output: Output = None) 
     channels = used_channels(structural, labels)
     ways = {
         label: [
-            Way(channels.index(name), structural.channels[name].zero_order)
+            Way(
+                channels.index(name),
+                structural.channels[name].zero_order,
+                structural.channels[name].stages is not None,
+            )
             for name in structural.ways_in(label)
         ]
         for label in labels

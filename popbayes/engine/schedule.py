@@ -18,18 +18,20 @@ R_SEGMENT, R_RESET, R_OBS, R_OUTPUT, R_FIRST, R_STREAMS = 0, 1, 2, 3, 4, 5
 S_CHANNEL, S_DOSES, S_STEADY, S_KIND = 0, 1, 2, 3
 F_AMT, F_RATE, F_II = 0, 1, 2
 # Kinds of stream: a bolus, an infusion whose rate is in the record, is a parameter, whose duration is a
-# parameter, and a constant infusion at steady state that ends at its record.
-BOLUS, GIVEN_RATE, MODEL_RATE, MODEL_DURATION, CONSTANT = 0, 1, 2, 3, 4
+# parameter, a constant infusion at steady state that ends at its record, and a bolus through stages.
+BOLUS, GIVEN_RATE, MODEL_RATE, MODEL_DURATION, CONSTANT, STAGED = 0, 1, 2, 3, 4, 5
+SPREAD = (GIVEN_RATE, MODEL_RATE, MODEL_DURATION, STAGED)
 
 EVID_RESET, EVID_RESET_DOSE = 3, 4
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a channel takes a record: its number and whether it turns a bolus into an infusion."""
+    """How a channel takes a record: its number, and whether it spreads a bolus out, and how."""
 
     channel: int
     zero_order: bool = False
+    staged: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,14 @@ class Features:
         Infusions or steady states. (Not told apart: fewer variants to compile.)
     changes
         Parameters that change within a subject.
+    staged
+        Doses through stages (transit compartments).
     """
 
     streams: bool = True
     infusions: bool = True
     changes: bool = True
+    staged: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +95,10 @@ class Schedule:
         """What a kernel must know to walk these events."""
         kind = self.streams[:, S_KIND]
         steady = self.streams[:, S_STEADY] > 0
-        infusions = bool((steady | np.isin(kind, (GIVEN_RATE, MODEL_RATE, MODEL_DURATION))).any())
+        infusions = bool((steady | np.isin(kind, SPREAD)).any())
         repeated = bool((self.streams[:, S_DOSES] > 1).any())
-        return Features(infusions or repeated, infusions, self.n_segment > len(self.subjects) - 1)
+        changes = self.n_segment > len(self.subjects) - 1
+        return Features(infusions or repeated, infusions, changes, bool((kind == STAGED).any()))
 
     @classmethod
     def of(
@@ -143,12 +149,13 @@ def _streams(design: Design, source: np.ndarray, way: Sequence[Way]) -> tuple[np
     """Integer and float columns of the streams of dosing records `source`."""
     channel = np.array([w.channel for w in way], dtype=np.int64)
     zero_order = np.array([w.zero_order for w in way], dtype=bool)
+    staged = np.array([w.staged for w in way], dtype=bool)
     rate = design.rate[source]
     amt = design.amt[source]
     ss = design.ss[source]
     kind = np.select(
-        [(ss > 0) & (amt == 0) & (rate != 0), rate > 0, rate == -1, (rate == -2) | zero_order],
-        [CONSTANT, GIVEN_RATE, MODEL_RATE, MODEL_DURATION],
+        [(ss > 0) & (amt == 0) & (rate != 0), rate > 0, rate == -1, (rate == -2) | zero_order, staged],
+        [CONSTANT, GIVEN_RATE, MODEL_RATE, MODEL_DURATION, STAGED],
         BOLUS,
     )
     doses = design.addl[source] + 1

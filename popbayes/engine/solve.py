@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from popbayes.data.regimen import as_events
 from popbayes.engine.compiled import kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
 from popbayes.engine.ode_declaration import is_ode
-from popbayes.engine.op import Output, route
+from popbayes.engine.op import Output, Route, route
+from popbayes.engine.schedule import R_OUTPUT
 
 
 def evaluate(
@@ -45,7 +47,32 @@ def evaluate(
     -------
     (..., n_obs)
     """
-    way = route(structural, design, output)
+    return _evaluate(structural, design, theta, route(structural, design, output), threads)
+
+
+def evaluate_all(
+    structural: LinearDeclaration, design: Design, theta: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Every output at every observation, output -> (..., n_obs), with one compiled function for all."""
+    names = tuple(structural.outputs)
+    way = route(structural, design, names[0])
+    found = {}
+    for number, name in enumerate(names):
+        records = way.schedule.records.copy()
+        records[:, R_OUTPUT] = number
+        one = replace(way, outputs=names, schedule=replace(way.schedule, records=records))
+        found[name] = _evaluate(structural, design, theta, one, None)
+    return found
+
+
+def _evaluate(
+    structural: LinearDeclaration,
+    design: Design,
+    theta: Mapping[str, np.ndarray],
+    way: Route,
+    threads: int | None,
+) -> np.ndarray:
+    """Predictions along one route."""
     schedule = way.schedule
     kernels = kernels_of(structural, way.outputs, way.channels, schedule.features)
     vectors = [np.asarray(v, dtype=float) for v in with_covariates(structural, design, theta)]
@@ -101,7 +128,7 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     by_subject = _theta(structural, events.subjects, parameters)
     theta = {name: value[design.segment_subject] for name, value in by_subject.items()}
     out = xr.Dataset(
-        {name: (dims.OBS, evaluate(structural, design, theta, name)) for name in structural.outputs},
+        {name: (dims.OBS, values) for name, values in evaluate_all(structural, design, theta).items()},
         coords={
             dims.SUBJECT: (dims.OBS, events.subjects[events.obs_subject]),
             "time": (dims.OBS, events.obs_time),

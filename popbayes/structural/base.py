@@ -113,15 +113,29 @@ class AbstractStructural(Declared):
         """The model's equations as lines of LaTeX, without delimiters."""
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """What CMT numbers count, from 1: the compartments, unless a model says otherwise."""
+        return self.states
+
+    @property
+    def entries(self) -> Mapping[str, tuple[str, ...]]:
+        """Place -> the ways in that a dose there takes."""
+        ways = self.channels.items()
+        return {place: tuple(name for name, way in ways if way.state == place) for place in self.places}
+
+    def integrals(self, p: Symbols) -> Mapping[str, Mapping[str, Expression]]:
+        """Compartments that only add up others, ``A' = sum of factor * amount``: none unless said."""
+        return {}
+
+    @property
     def compartments(self) -> dict[str, str]:
-        """CMT label -> compartment: numbers from 1 in the order of `states`, and the names."""
-        numbered = {str(i): s for i, s in enumerate(self.states, start=1)}
-        return {"": self.states[0], **numbered, **{s: s for s in self.states}}
+        """CMT label -> place: numbers from 1 in the order of `places`, and the names."""
+        numbered = {str(i): place for i, place in enumerate(self.places, start=1)}
+        return {"": self.places[0], **numbered, **{place: place for place in self.places}}
 
     def ways_in(self, cmt: str) -> tuple[str, ...]:
         """Channels that take a dose with this CMT; empty where the model has none."""
-        state = self.compartments.get(cmt)
-        return tuple(name for name, channel in self.channels.items() if channel.state == state)
+        return self.entries.get(self.compartments.get(cmt, ""), ())
 
     def check_events(self, data: "EventTable") -> None:
         """Refuse dosing records that this model cannot honour.
@@ -130,23 +144,33 @@ class AbstractStructural(Declared):
         ------
         ValueError
             A dose into a compartment that does not exist or takes no doses; RATE -1 or -2 without the
-            parameter that it asks for. The message names row and subject.
+            parameter that it asks for; an infusion through transit compartments. The message names row
+            and subject.
         """
         for k in np.flatnonzero(data.is_dose):
             cmt, rate = str(data.cmt[k]), data.rate[k]
             where = f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]})"
             ways = self.ways_in(cmt)
             if not ways:
-                known = ", ".join(f"{i} or {s!r}" for i, s in enumerate(self.states, start=1))
+                known = ", ".join(
+                    f"{i} or {place!r}"
+                    for i, place in enumerate(self.places, start=1)
+                    if self.entries.get(place)
+                )
                 raise ValueError(
                     f"{where} gives a dose into CMT {cmt}, which {type(self).__name__} does not have "
-                    f"or which takes no doses; its compartments are {known}. "
+                    f"or which takes no doses; its compartments that take doses are {known}. "
                     "Correct CMT or choose another model."
                 )
             for name in ways:
                 self._check_rate(self.channels[name], name, rate, where)
 
     def _check_rate(self, channel: Channel, name: str, rate: float, where: str) -> None:
+        if rate != 0 and channel.stages is not None:
+            raise ValueError(
+                f"{where} is an infusion (RATE = {rate:g}) through the transit compartments of the way in "
+                f"{name!r}, which take boluses only. Set RATE to 0, or choose pk.Sequential()."
+            )
         if rate == -1 and channel.rate is None:
             raise ValueError(
                 f"{where} asks for an estimated rate (RATE = -1), "

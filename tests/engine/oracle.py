@@ -62,19 +62,30 @@ class Numbers:
     matrix: np.ndarray
     weights: np.ndarray
     channels: Mapping[str, Mapping[str, float]]
+    sums: tuple[int, ...]
 
 
 def numbers(structural: Any, parameters: Mapping[str, float], output: str) -> Numbers:
     """Evaluate a declaration."""
     p = Symbols({k: pt.constant(float(v), dtype="float64") for k, v in parameters.items()})
     index = {s: i for i, s in enumerate(structural.states)}
-    matrix = np.zeros((len(index), len(index)))
+    chains = {
+        name: round(number(channel.stages(p)))
+        for name, channel in structural.channels.items()
+        if channel.stages is not None
+    }
+    size = len(index) + sum(chains.values())
+    matrix = np.zeros((size, size))
     for (source, to), rate in structural.rates(p).items():
         value = number(rate)
         matrix[index[source], index[source]] -= value
         if to is not None:
             matrix[index[to], index[source]] += value
-    weights = np.zeros(len(index))
+    sums = structural.integrals(p)
+    for to, parts in sums.items():
+        for source, factor in parts.items():
+            matrix[index[to], index[source]] += number(factor)
+    weights = np.zeros(size)
     for state, w in structural.weights(p)[output].items():
         weights[index[state]] = number(w)
     channels = {}
@@ -89,8 +100,21 @@ def numbers(structural: Any, parameters: Mapping[str, float], output: str) -> Nu
             if formula is not None:
                 values[key] = number(formula(p))
         values["zero_order"] = channel.zero_order
+        if name in chains:
+            values["state"] = add_chain(matrix, size, chains[name], number(channel.stage_rate(p)), values)
+            size -= chains[name]
         channels[name] = values
-    return Numbers(matrix, weights, channels)
+    return Numbers(matrix, weights, channels, tuple(index[to] for to in sums))
+
+
+def add_chain(matrix: np.ndarray, end: int, stages: int, rate: float, values: Mapping[str, float]) -> int:
+    """Equal compartments, one after the other, before the compartment of a way in; gives the first."""
+    first = end - stages
+    for i in range(first, end):
+        to = i + 1 if i + 1 < end else values["state"]
+        matrix[i, i] -= rate
+        matrix[to, i] += rate
+    return first
 
 
 @dataclass
@@ -166,12 +190,14 @@ def steady_state(
 ) -> tuple[np.ndarray, list[Given]]:
     """State and doses under way at a record whose dose comes `lag` later, after many doses, II apart."""
     walker = Walker(len(n.weights), propagate)
-    slowest = float(np.min(np.abs(np.linalg.eigvals(n.matrix).real)))
+    body = np.delete(np.delete(n.matrix, n.sums, 0), n.sums, 1)
+    slowest = float(np.min(np.abs(np.linalg.eigvals(body).real)))
     doses = max(STEADY_DOSES, int(STEADY_HALF_LIVES * np.log(2.0) / (slowest * ii)))
     starts = [way["lag"] - j * ii for j in range(doses, 0, -1)]
     walker.t = starts[0] - 1.0
     walker.add([Given(start, start + width, amount, way["state"]) for start in starts])
     walker.to(0.0, n.matrix)
+    walker.x[list(n.sums)] = 0.0  # what only adds up begins at the record
     return walker.x, [*walker.waiting, *walker.running]
 
 
@@ -192,8 +218,9 @@ def brute_force(
     known: dict[tuple[Any, ...], Numbers] = {}
     pred = []
     for i in range(data.n_subject):
-        walker = Walker(len(structural.states), propagate)
         records = np.flatnonzero(data.record_subject == i)
+        size = len(numbers(structural, at(int(records[0])), output).weights)
+        walker = Walker(size, propagate)
         walker.t = data.time[records[0]]
         for k in records:
             values = at(int(k))
@@ -220,7 +247,8 @@ def dose(structural: Any, data: Any, k: int, n: Numbers, walker: Walker, propaga
         if data.ss[k] and data.amt[k] == 0:
             b = np.zeros(len(walker.x))
             b[way["state"]] = data.rate[k]
-            walker.x = walker.x + np.linalg.solve(-n.matrix, b)
+            body = [j for j in range(len(b)) if j not in n.sums]
+            walker.x[body] += np.linalg.solve(-n.matrix[np.ix_(body, body)], b[body])
             continue
         amount, width = shape(way, data.amt[k], data.rate[k])
         if data.ss[k]:
