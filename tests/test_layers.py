@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "popbayes"
 # One way only: a module imports from its own layer and from the layers before it.
 LAYERS = (
     "dims",
+    "wording",
     "data",
     "engine",
     "structural",
@@ -27,8 +28,8 @@ LAYERS = (
     "reports",
     "cli",
 )
-WITHOUT_PYTENSOR = {"dims", "data"}
-WITHOUT_PYMC = {"dims", "data", "engine", "structural", "parameters", "observation", "model"}
+WITHOUT_PYTENSOR = {"dims", "wording", "data"}
+WITHOUT_PYMC = {"dims", "wording", "data", "engine", "structural", "parameters", "observation", "model"}
 AFTER_THE_TREE = {"diagnostics", "plots", "reports"}
 HEAVY = (
     "arviz_base",

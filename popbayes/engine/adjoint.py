@@ -53,7 +53,7 @@ def pull_observe(k, gpred, coefs, gcoefs, seg, out, kept, mu):
             mu[m * N_ROWS + out] += gpred
 
 
-def pull_decay(k, dt, gcoefs, seg, kept, before, mu):
+def pull_decay(k, dt, coefs, gcoefs, seg, kept, before, mu):
     """Adjoint of `decay`; `before` is the state at the start of the interval."""
     for m in range(N_MODES):
         total = 0.0
@@ -127,7 +127,7 @@ def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
                     s = active[j]
                     if gs[s, G_LAST] > rt[k - 1] + tie:
                         pull_stream(s, rt[k - 1], rt[k], coefs, gcoefs, seg, si, sf, streams, gs, mu)
-            pull_decay(k, rt[k] - rt[k - 1], gcoefs, seg, kept, before, mu)
+            pull_decay(k, rt[k] - rt[k - 1], coefs, gcoefs, seg, kept, before, mu)
         if CHANGES:
             if ri[k - 1, R_SEGMENT] != seg:
                 recall(k - 1, kept, before)

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from pytensor.graph.basic import Variable
 
+MODES, EXPONENTIAL = "modes", "exponential"
+"""Routes to a linear system's solution: sums of exponentials in closed form, or the matrix exponential."""
 Expression = Any
 """A 0-d PyTensor expression or a number."""
 
@@ -94,7 +96,7 @@ class ClosedForm:
 
 
 class LinearDeclaration(Protocol):
-    """A linear compartmental model with a closed form."""
+    """A linear compartmental model."""
 
     def __hash__(self) -> int:
         """Declarations are values: equal ones share compiled code."""
@@ -129,6 +131,10 @@ class LinearDeclaration(Protocol):
 
     def closed_form(self, p: Symbols) -> ClosedForm:
         """Modes of the system that `rates` and `integrals` describe; the mode of the latter is the last."""
+
+    @property
+    def solution(self) -> str:
+        """`MODES` (by `closed_form`) or `EXPONENTIAL` (by `rates` and `integrals` alone)."""
 
     @property
     def stencil(self) -> Mapping[str, float]:

@@ -29,6 +29,45 @@ MOST_SQUARINGS = 60
 
 
 @numba.njit(**_JIT)
+def fill(a, value):
+    """Set all entries."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            a[i, j] = value
+
+
+@numba.njit(**_JIT)
+def copy(a, out):
+    """Copy a matrix."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j]
+
+
+@numba.njit(**_JIT)
+def copy_scaled(a, factor, out):
+    """Copy a matrix times a number."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] * factor
+
+
+@numba.njit(**_JIT)
+def add_to(a, out):
+    """Add a vector."""
+    for i in range(a.shape[0]):
+        out[i] += a[i]
+
+
+@numba.njit(**_JIT)
+def add_outer(a, b, out):
+    """Add an outer product."""
+    for i in range(a.shape[0]):
+        for j in range(b.shape[0]):
+            out[i, j] += a[i] * b[j]
+
+
+@numba.njit(**_JIT)
 def multiply(a, b, out):
     """Matrix product."""
     n = a.shape[0]
@@ -82,36 +121,12 @@ def scaled(matrix, shifted):
         norm = max(norm, total)
     squarings = 0
     if norm > 1.0:
-        squarings = min(MOST_SQUARINGS, int(math.ceil(math.log2(min(norm, 1e18)))))
+        squarings = min(MOST_SQUARINGS, math.ceil(math.log2(min(norm, 1e18))))
     factor = 2.0 ** (-squarings)
     for i in range(n):
         for j in range(n):
             shifted[i, j] *= factor
     return shift * factor, squarings
-
-
-@numba.njit(**_JIT)
-def exponential(matrix, out):
-    """Write the exponential of `matrix` to `out`."""
-    n = matrix.shape[0]
-    shifted = np.empty((n, n))
-    work = np.empty((n, n))
-    shift, squarings = scaled(matrix, shifted)
-    identity(out)
-    for term in range(ORDER, 0, -1):
-        multiply(shifted, out, work)
-        for i in range(n):
-            for j in range(n):
-                out[i, j] = work[i, j] / term + (1.0 if i == j else 0.0)
-    factor = math.exp(-shift)
-    for i in range(n):
-        for j in range(n):
-            out[i, j] *= factor
-    for _ in range(squarings):
-        multiply(out, out, work)
-        for i in range(n):
-            for j in range(n):
-                out[i, j] = work[i, j]
 
 
 @numba.njit(**_JIT)
@@ -123,8 +138,27 @@ def identity(out):
 
 
 @numba.njit(**_JIT)
-def pull_exponential(matrix, gout, gmatrix):
-    """Adjoint of `exponential`: add the derivatives by `matrix`; `gout` is written over.
+def write_exponential(matrix, out):
+    """Write the exponential of `matrix` to `out`."""
+    n = matrix.shape[0]
+    shifted = np.empty((n, n))
+    work = np.empty((n, n))
+    shift, squarings = scaled(matrix, shifted)
+    identity(out)
+    for term in range(ORDER, 0, -1):
+        multiply(shifted, out, work)
+        copy_scaled(work, 1.0 / term, out)
+        for i in range(n):
+            out[i, i] += 1.0
+    copy_scaled(out, math.exp(-shift), out)
+    for _ in range(squarings):
+        multiply(out, out, work)
+        copy(work, out)
+
+
+@numba.njit(**_JIT)
+def write_pull_exponential(matrix, gout, gmatrix):
+    """Adjoint of `write_exponential`: add the derivatives by `matrix`; `gout` is written over.
 
     The shift is a constant of the identity that it comes from, whatever its value: it has no derivative.
     """
@@ -135,33 +169,29 @@ def pull_exponential(matrix, gout, gmatrix):
     identity(partial[ORDER])
     for term in range(ORDER, 0, -1):
         multiply(shifted, partial[term], partial[term - 1])
+        copy_scaled(partial[term - 1], 1.0 / term, partial[term - 1])
         for i in range(n):
-            for j in range(n):
-                partial[term - 1, i, j] /= term
             partial[term - 1, i, i] += 1.0
     factor = math.exp(-shift)
     powers = np.empty((squarings + 1, n, n))
-    for i in range(n):
-        for j in range(n):
-            powers[0, i, j] = partial[0, i, j] * factor
+    copy_scaled(partial[0], factor, powers[0])
     for s in range(squarings):
         multiply(powers[s], powers[s], powers[s + 1])
     work = np.empty((n, n))
     for s in range(squarings - 1, -1, -1):
-        work[:, :] = 0.0
+        fill(work, 0.0)
         add_transposed_left(powers[s], gout, work)
         add_transposed_right(gout, powers[s], work)
-        gout[:, :] = work
-    gout *= factor
-    gshifted = np.zeros((n, n))
+        copy(work, gout)
+    copy_scaled(gout, factor, gout)
+    gshifted = np.empty((n, n))
+    fill(gshifted, 0.0)
     for term in range(1, ORDER + 1):
-        for i in range(n):
-            for j in range(n):
-                gout[i, j] /= term
+        copy_scaled(gout, 1.0 / term, gout)
         add_transposed_right(gout, partial[term], gshifted)
-        work[:, :] = 0.0
+        fill(work, 0.0)
         add_transposed_left(shifted, gout, work)
-        gout[:, :] = work
+        copy(work, gout)
     scale = 2.0 ** (-squarings)
     for i in range(n):
         for j in range(n):
@@ -227,92 +257,94 @@ def rest_of(kept, open_rows, transposed):
 
 
 @numba.njit(**_JIT)
-def train_of(kept, x, n, open_rows):
+def write_train(kept, x, n, open_rows, total):
     r"""Sum of a train, :math:`\sum_{j<n} E^j x`; `FOREVER`: among `open_rows` only, 0 elsewhere."""
     size = kept.shape[0]
-    total = x.copy()
-    if n == 1:
-        return total
+    for i in range(size):
+        total[i] = 0.0 if n == FOREVER and open_rows[i] == 0 else x[i]
     if n == FOREVER:
-        for i in range(size):
-            if open_rows[i] == 0:
-                total[i] = 0.0
         solve_in_place(rest_of(kept, open_rows, False), total)
-        return total
-    last, work, more = kept.copy(), np.empty((size, size)), np.empty(size)
-    bit = 1
-    while bit * 2 <= n:
-        bit *= 2
-    while bit > 1:
-        bit //= 2
+        return
+    last, work, more = np.empty((size, size)), np.empty((size, size)), np.empty(size)
+    copy(kept, last)
+    steps = doublings(n)
+    for step in range(steps):
         apply(last, total, more)
-        total += more
+        add_to(more, total)
         multiply(last, last, work)
-        last, work = work, last
-        if n & bit:
+        copy(work, last)
+        if n & (1 << (steps - 1 - step)):
             apply(last, x, more)
-            total += more
+            add_to(more, total)
             multiply(last, kept, work)
-            last, work = work, last
-    return total
+            copy(work, last)
 
 
 @numba.njit(**_JIT)
-def pull_train_of(kept, x, n, open_rows, gtotal, gkept):
-    """Adjoint of `train_of`: adds the derivatives by `kept`, returns those by `x`; `gtotal` is written over."""
+def doublings(n):
+    """How often 1 is doubled on the way to `n`."""
+    steps = 0
+    while 2 << steps <= n:
+        steps += 1
+    return steps
+
+
+@numba.njit(**_JIT)
+def write_pull_train(kept, x, n, open_rows, gtotal, gkept, gx):
+    """Adjoint of `write_train`: adds derivatives by `kept`, writes those by `x`; writes over `gtotal`."""
     size = kept.shape[0]
-    if n == 1:
-        return gtotal.copy()
     if n == FOREVER:
-        total = train_of(kept, x, n, open_rows)
-        gx = gtotal.copy()
+        total = np.empty(size)
+        write_train(kept, x, n, open_rows, total)
         for i in range(size):
-            if open_rows[i] == 0:
-                gx[i] = 0.0
+            gx[i] = gtotal[i] if open_rows[i] != 0 else 0.0
         solve_in_place(rest_of(kept, open_rows, True), gx)
         for i in range(size):
             for j in range(size):
                 if open_rows[i] != 0 and open_rows[j] != 0:
                     gkept[i, j] += gx[i] * total[j]
-        return gx
-    steps = 0
-    while 2 << steps <= n:
-        steps += 1
+        return
+    steps = doublings(n)
     # before each doubling, and after it
     lasts, totals = np.empty((steps, size, size)), np.empty((steps, size))
     doubles = np.empty((steps, size, size))
-    last, total, more, work = kept.copy(), x.copy(), np.empty(size), np.empty((size, size))
+    last, more, work = np.empty((size, size)), np.empty(size), np.empty((size, size))
+    total = np.empty(size)
+    copy(kept, last)
+    for i in range(size):
+        total[i] = x[i]
+        gx[i] = 0.0
     for step in range(steps):
-        lasts[step], totals[step] = last, total
+        copy(last, lasts[step])
+        for i in range(size):
+            totals[step, i] = total[i]
         apply(last, total, more)
-        total += more
+        add_to(more, total)
         multiply(last, last, doubles[step])
-        last[:, :] = doubles[step]
+        copy(doubles[step], last)
         if n & (1 << (steps - 1 - step)):
             apply(last, x, more)
-            total += more
+            add_to(more, total)
             multiply(doubles[step], kept, last)
-    glast, gx = np.zeros((size, size)), np.zeros(size)
+    glast = np.empty((size, size))
+    fill(glast, 0.0)
     for step in range(steps - 1, -1, -1):
         if n & (1 << (steps - 1 - step)):
             add_transposed_left(doubles[step], glast, gkept)
-            work[:, :] = 0.0
+            fill(work, 0.0)
             add_transposed_right(glast, kept, work)
-            glast[:, :] = work
-            for i in range(size):
-                for j in range(size):
-                    glast[i, j] += gtotal[i] * x[j]
+            copy(work, glast)
+            add_outer(gtotal, x, glast)
             apply_transposed(doubles[step], gtotal, more)
-            gx += more
-        work[:, :] = 0.0
+            add_to(more, gx)
+        fill(work, 0.0)
         add_transposed_left(lasts[step], glast, work)
         add_transposed_right(glast, lasts[step], work)
-        glast[:, :] = work
-        for i in range(size):
-            for j in range(size):
-                glast[i, j] += gtotal[i] * totals[step, j]
+        copy(work, glast)
+        add_outer(gtotal, totals[step], glast)
         apply_transposed(lasts[step], gtotal, more)
-        gtotal += more
-    gkept += glast
-    gx += gtotal
-    return gx
+        add_to(more, gtotal)
+    for i in range(size):
+        for j in range(size):
+            gkept[i, j] += glast[i, j]
+    add_to(gtotal, gx)

@@ -6,7 +6,7 @@ on which the rates part, and interpolated back. The prediction is an entire func
 on that line, so the error is of order `STEP ** 8`, and values and gradients stay exact to rounding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,8 +16,9 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Variable
 
-from popbayes.engine import adjoint, adjoint_inputs, kernels, modal, staged
-from popbayes.engine.declaration import ClosedForm, LinearDeclaration, Symbols
+from popbayes.engine import adjoint, adjoint_inputs, exponential_calls, kernels, matrix, modal, staged
+from popbayes.engine.coefficients import Layout, coefficients_of
+from popbayes.engine.declaration import EXPONENTIAL, LinearDeclaration, Symbols
 from popbayes.engine.expression import assignments, simplify
 from popbayes.engine.schedule import Features
 from popbayes.engine.specialise import Kernel, compile_source, specialise
@@ -35,35 +36,6 @@ def _lagrange_at_zero(nodes: Sequence[float]) -> tuple[float, ...]:
     """Weights that interpolate to 0 from `nodes`."""
     x = np.asarray(nodes)
     return tuple(float(np.prod([-b / (a - b) for b in x if b != a])) for a in x)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each coefficient of a segment lies, and how the kernels see the model."""
-
-    n_modes: int
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    channels: tuple[str, ...]
-    outputs: tuple[str, ...]
-    changes: bool
-    weights: int
-    slots: Mapping[str, tuple[int, ...]]
-    size: int
-    n_gaps: int
-    accumulates: bool
-    accumulated: tuple[int, ...]
-
-    @property
-    def kept(self) -> tuple[tuple[str, int, int], ...]:
-        """For each array kept for the adjoint: what its rows count, rows for each, columns."""
-        width = self.n_modes * (len(self.rows) + 1)
-        return (
-            ("segment", 1, self.size),
-            ("record", 1, width),
-            ("stream", 1, modal.N_STREAM),
-            ("stream", 1, 2),
-        )
 
 
 @dataclass(frozen=True)
@@ -96,52 +68,6 @@ class LinearKernels:
 
 def _symbols(names: Sequence[str]) -> dict[str, Variable]:
     return {name: pt.dscalar(name) for name in names}
-
-
-def _coefficients(
-    structural: LinearDeclaration,
-    p: Symbols,
-    outputs: Sequence[str],
-    channels: Sequence[str],
-    changes: bool,
-) -> tuple[list[Any], Layout]:
-    """Expressions of one segment's coefficients, in the order of `modal`, and their layout."""
-    form = structural.closed_form(p)
-    weights = structural.weights(p)
-    targets = [structural.channels[name].state for name in channels]
-    columns = tuple(structural.states) if changes else tuple(s for s in structural.states if s in targets)
-    rows = tuple(structural.states) if changes else tuple(outputs)
-    values: list[Any] = list(form.rates)
-    for m in range(len(form.rates)):
-        for row in rows:
-            row_weights = {row: 1.0} if changes else weights[row]
-            values += [_transfer(form, row_weights, column, m) for column in columns]
-    slots: dict[str, tuple[int, ...]] = {}
-    for what in ("bioavailability", "lag", "rate", "duration", "stages", "stage_rate"):
-        where = []
-        for name in channels:
-            formula = getattr(structural.channels[name], what)
-            where.append(-1 if formula is None else len(values))
-            values += [] if formula is None else [formula(p)]
-        slots[what] = tuple(where)
-    slots["column"] = tuple(columns.index(t) for t in targets)
-    start = len(values)
-    if changes:
-        values += [weights[o].get(s, 0.0) for o in outputs for s in rows]
-    values += list(form.gaps)
-    sums = structural.integrals(p)
-    seen = [[row] if changes else list(weights[row]) for row in rows]
-    accumulated = tuple(int(any(state in sums for state in states)) for states in seen)
-    return values, Layout(
-        len(form.rates), rows, columns, tuple(channels), tuple(outputs), changes, start, slots,
-        len(values), len(form.gaps), bool(sums), accumulated,
-    )  # fmt: skip
-
-
-def _transfer(form: ClosedForm, weights: Mapping[str, Any], column: str, m: int) -> Any:
-    """Coefficient of mode `m` in a weighted sum of compartments after a unit dose into `column`."""
-    terms = [w * form.transfers[s, column][m] for s, w in weights.items() if (s, column) in form.transfers]
-    return sum(terms[1:], terms[0]) if terms else 0.0
 
 
 def _loads(names: Sequence[str]) -> list[str]:
@@ -177,6 +103,23 @@ def _pull_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequen
     return compile_source(source, "pull_coefficients", {"foreign": body.env})
 
 
+def _templates(solution: str) -> list[Callable[..., Any]]:
+    """What is compiled, each after those that it calls."""
+    templates: list[Callable[..., Any]] = [
+        *staged.FORWARD,
+        *modal.TEMPLATES,
+        *staged.BACKWARD,
+        *adjoint_inputs.TEMPLATES,
+        *adjoint.TEMPLATES,
+        *kernels.TEMPLATES,
+    ]
+    if solution == EXPONENTIAL:
+        exponential_calls.register()
+        instead = {template.__name__: template for template in matrix.REPLACED}
+        templates = [*matrix.FIRST, *(instead.get(t.__name__, t) for t in templates)]
+    return templates
+
+
 @cache
 def linear_kernels(
     structural: LinearDeclaration, outputs: tuple[str, ...], channels: tuple[str, ...], features: Features
@@ -197,7 +140,7 @@ def linear_kernels(
     changes = features.changes
     names = tuple(structural.parameters)
     variables = _symbols(names)
-    raw, layout = _coefficients(structural, Symbols(variables), outputs, channels, changes)
+    raw, layout = coefficients_of(structural, Symbols(variables), outputs, channels, changes)
     values = [pt.as_tensor_variable(v, dtype="float64") for v in raw]
     value = _value_kernel(names, variables, values)
     # the gaps steer the choice of route and are not differentiated
@@ -233,14 +176,7 @@ def linear_kernels(
         "coefficients": value,
         "pull_coefficients": pull,
     }
-    for template in (
-        *staged.FORWARD,
-        *modal.TEMPLATES,
-        *staged.BACKWARD,
-        *adjoint_inputs.TEMPLATES,
-        *adjoint.TEMPLATES,
-        *kernels.TEMPLATES,
-    ):
+    for template in _templates(structural.solution):
         bound[template.__name__] = specialise(template, **bound)
     forward = specialise(kernels.forward, **bound)
     return LinearKernels(

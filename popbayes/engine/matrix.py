@@ -7,15 +7,8 @@ row, and rows that only add up (AUC, urine) stay out of steady states.
 
 import numpy as np
 
-from popbayes.engine.exponential import (
-    apply,
-    apply_transposed,
-    exponential,
-    pull_exponential,
-    pull_train_of,
-    solve_in_place,
-    train_of,
-)
+from popbayes.engine.exponential import apply, apply_transposed, solve_in_place
+from popbayes.engine.exponential_calls import exponential, pull_exponential, pull_train_of, train_of
 from popbayes.engine.schedule import F_AMT, F_RATE, S_CHANNEL
 
 # Bound by specialise(); the values here only let the module be read and checked.
@@ -79,7 +72,9 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
     e = np.empty((N_ROWS, N_ROWS))
     if n != 1:
         exponential(rate_matrix(coefs, seg, interval), e)
-        x = train_of(e, x, n, open_rows())
+        total = np.empty(N_ROWS)
+        train_of(e, x, n, open_rows(), total)
+        x = total
     y = x
     if u > 0.0:
         exponential(rate_matrix(coefs, seg, u), e)
@@ -100,7 +95,9 @@ def pull_piece(mu, coefs, gcoefs, seg, col, k, w, u, n, interval, past):
     x = unit
     if n != 1:
         exponential(rate_matrix(coefs, seg, interval), by_interval)
-        x = train_of(by_interval, unit, n, open_rows())
+        total = np.empty(N_ROWS)
+        train_of(by_interval, unit, n, open_rows(), total)
+        x = total
     y = x
     g = np.empty(N_ROWS)
     for i in range(N_ROWS):
@@ -129,9 +126,13 @@ def pull_piece(mu, coefs, gcoefs, seg, col, k, w, u, n, interval, past):
         if not (past and ACCUMULATED[i] != 0):
             gk += mu[i] * y[i]
     if n != 1:
-        ge[:, :] = 0.0
-        g = pull_train_of(by_interval, unit, n, open_rows(), g, ge)
-        ga[:, :] = 0.0
+        before = np.empty(N_ROWS)
+        for i in range(N_ROWS):
+            for j in range(N_ROWS):
+                ge[i, j] = 0.0
+                ga[i, j] = 0.0
+        pull_train_of(by_interval, unit, n, open_rows(), g, ge, before)
+        g = before
         pull_exponential(rate_matrix(coefs, seg, interval), ge, ga)
         pull_rate_matrix(ga, gcoefs, seg, interval)
     gw = 0.0

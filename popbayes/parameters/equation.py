@@ -7,8 +7,8 @@ from typing import Any, Self, final
 import numpy as np
 
 from popbayes import dims
+from popbayes.engine.formula import Formula
 from popbayes.parameters.effect import AbstractCovariate, Coefficient, Columns, Values, latex_column, plain
-from popbayes.parameters.formula import Formula
 from popbayes.parameters.naming import listed
 from popbayes.parameters.priors import as_prior
 

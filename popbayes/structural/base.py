@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from popbayes.engine.declaration import Channel, ClosedForm, Expression, Symbols
+from popbayes.engine.declaration import MODES, Channel, ClosedForm, Expression, Symbols
 
 if TYPE_CHECKING:
     from popbayes.data.events import EventTable
@@ -48,13 +48,15 @@ def declared_from_dict(value: Mapping[str, Any]) -> Any:
     name = value["type"]
     if name not in REGISTRY:
         raise ValueError(f"There is no structural model {name!r}; there are: {', '.join(sorted(REGISTRY))}.")
-    arguments = {
-        key: declared_from_dict(v) if isinstance(v, Mapping) and "type" in v else v
-        for key, v in value.items()
-        if key != "type"
-    }
     make = getattr(REGISTRY[name], "from_arguments", REGISTRY[name])
-    return make(**arguments)
+    return make(**{key: _made(v) for key, v in value.items() if key != "type"})
+
+
+def _made(value: Any) -> Any:
+    """Values inside of values."""
+    if isinstance(value, Mapping):
+        return declared_from_dict(value) if "type" in value else {key: _made(v) for key, v in value.items()}
+    return value
 
 
 class AbstractStructural(Declared):
@@ -94,6 +96,11 @@ class AbstractStructural(Declared):
     @abstractmethod
     def weights(self, p: Symbols) -> Mapping[str, Mapping[str, Expression]]:
         """Output -> compartment -> factor."""
+
+    @property
+    def solution(self) -> str:
+        """How the engine solves it."""
+        return MODES
 
     @abstractmethod
     def closed_form(self, p: Symbols) -> ClosedForm:

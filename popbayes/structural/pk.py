@@ -3,11 +3,14 @@
 from popbayes.structural.absorption import Intravenous
 from popbayes.structural.first_order import FirstOrder, Parallel, Sequential, ZeroOrder
 from popbayes.structural.linear_bodies import OneCompartment, ThreeCompartment, TwoCompartment
+from popbayes.structural.linear_system import Input, LinearSystem
 from popbayes.structural.transit import Savic, Transit
 
 __all__ = [
     "FirstOrder",
+    "Input",
     "Intravenous",
+    "LinearSystem",
     "OneCompartment",
     "Parallel",
     "Savic",

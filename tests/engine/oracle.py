@@ -81,7 +81,7 @@ def numbers(structural: Any, parameters: Mapping[str, float], output: str) -> Nu
         matrix[index[source], index[source]] -= value
         if to is not None:
             matrix[index[to], index[source]] += value
-    sums = structural.integrals(p)
+    sums, emptied = structural.integrals(p), {source for source, _ in structural.rates(p)}
     for to, parts in sums.items():
         for source, factor in parts.items():
             matrix[index[to], index[source]] += number(factor)
@@ -104,7 +104,7 @@ def numbers(structural: Any, parameters: Mapping[str, float], output: str) -> Nu
             values["state"] = add_chain(matrix, size, chains[name], number(channel.stage_rate(p)), values)
             size -= chains[name]
         channels[name] = values
-    return Numbers(matrix, weights, channels, tuple(index[to] for to in sums))
+    return Numbers(matrix, weights, channels, tuple(index[s] for s in structural.states if s not in emptied))
 
 
 def add_chain(matrix: np.ndarray, end: int, stages: int, rate: float, values: Mapping[str, float]) -> int:

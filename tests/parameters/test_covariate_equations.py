@@ -6,11 +6,11 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 
+from popbayes.engine.formula import Formula
 from popbayes.model import PopModel
 from popbayes.observation import residual
 from popbayes.parameters import covariate, prior
 from popbayes.parameters.covariates import covariate_from_dict
-from popbayes.parameters.formula import Formula
 from popbayes.parameters.parameter import Parameter
 from popbayes.structural import pk
 from tests.tolerances import EXACT

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 FUNCTIONS = {
     "exp": ("exp", 1),

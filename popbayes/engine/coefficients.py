@@ -1,0 +1,130 @@
+"""A linear declaration -> the expressions that a kernel needs of each segment, and where each lies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from popbayes.engine.modal import N_STREAM
+from popbayes.engine.declaration import EXPONENTIAL, ClosedForm, LinearDeclaration, Symbols
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each coefficient of a segment lies, and how the kernels see the model."""
+
+    n_modes: int
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    weights: int
+    slots: Mapping[str, tuple[int, ...]]
+    size: int
+    n_gaps: int
+    accumulates: bool
+    accumulated: tuple[int, ...]
+
+    @property
+    def kept(self) -> tuple[tuple[str, int, int], ...]:
+        """For each array kept for the adjoint: what its rows count, rows for each, columns."""
+        width = self.n_modes * (len(self.rows) + 1)
+        return (
+            ("segment", 1, self.size),
+            ("record", 1, width),
+            ("stream", 1, N_STREAM),
+            ("stream", 1, 2),
+        )
+
+
+def coefficients_of(
+    structural: LinearDeclaration,
+    p: Symbols,
+    outputs: Sequence[str],
+    channels: Sequence[str],
+    changes: bool,
+) -> tuple[list[Any], Layout]:
+    """Expressions of one segment's coefficients, in the order of `modal`, and their layout."""
+    if structural.solution == EXPONENTIAL:
+        return _matrix_coefficients(structural, p, outputs, channels)
+    form = structural.closed_form(p)
+    weights = structural.weights(p)
+    targets = [structural.channels[name].state for name in channels]
+    columns = tuple(structural.states) if changes else tuple(s for s in structural.states if s in targets)
+    rows = tuple(structural.states) if changes else tuple(outputs)
+    values: list[Any] = list(form.rates)
+    for m in range(len(form.rates)):
+        for row in rows:
+            row_weights = {row: 1.0} if changes else weights[row]
+            values += [_transfer(form, row_weights, column, m) for column in columns]
+    slots = _slots(structural, p, channels, columns, values)
+    start = len(values)
+    if changes:
+        values += [weights[o].get(s, 0.0) for o in outputs for s in rows]
+    values += list(form.gaps)
+    sums = structural.integrals(p)
+    seen = [[row] if changes else list(weights[row]) for row in rows]
+    accumulated = tuple(int(any(state in sums for state in states)) for states in seen)
+    return values, Layout(
+        len(form.rates), rows, columns, start, slots, len(values), len(form.gaps), bool(sums), accumulated
+    )
+
+
+def _matrix_coefficients(
+    structural: LinearDeclaration, p: Symbols, outputs: Sequence[str], channels: Sequence[str]
+) -> tuple[list[Any], Layout]:
+    """The same for `matrix`: the system's matrix, row by row, in place of modes."""
+    staged_ways = [name for name in channels if structural.channels[name].stages is not None]
+    if staged_ways:
+        raise ValueError(
+            f"Doses through stages ({staged_ways[0]}) need a model that is solved by its modes; write the "
+            "transit compartments out as compartments of the system."
+        )
+    states = tuple(structural.states)
+    index = {state: i for i, state in enumerate(states)}
+    entries: dict[tuple[int, int], Any] = {}
+
+    def add(row: str, column: str, value: Any) -> None:
+        at = index[row], index[column]
+        entries[at] = entries[at] + value if at in entries else value
+
+    rates, sums, weights = structural.rates(p), structural.integrals(p), structural.weights(p)
+    for (source, to), rate in rates.items():
+        add(source, source, -rate)
+        if to is not None:
+            add(to, source, rate)
+    for to, parts in sums.items():
+        for source, factor in parts.items():
+            add(to, source, factor)
+    n = len(states)
+    values = [entries.get((i, j), 0.0) for i in range(n) for j in range(n)]
+    slots = _slots(structural, p, channels, states, values)
+    start = len(values)
+    values += [weights[o].get(s, 0.0) for o in outputs for s in states]
+    # what nothing leaves adds up for ever, and has no steady state
+    emptied = {source for source, _ in rates}
+    accumulated = tuple(int(state not in emptied) for state in states)
+    return values, Layout(1, states, states, start, slots, len(values), 0, any(accumulated), accumulated)
+
+
+def _slots(
+    structural: LinearDeclaration,
+    p: Symbols,
+    channels: Sequence[str],
+    columns: Sequence[str],
+    values: list[Any],
+) -> dict[str, tuple[int, ...]]:
+    """Append what the ways in ask for to `values`; say where each lies (-1: not there)."""
+    slots: dict[str, tuple[int, ...]] = {}
+    for what in ("bioavailability", "lag", "rate", "duration", "stages", "stage_rate"):
+        where = []
+        for name in channels:
+            formula = getattr(structural.channels[name], what)
+            where.append(-1 if formula is None else len(values))
+            values += [] if formula is None else [formula(p)]
+        slots[what] = tuple(where)
+    slots["column"] = tuple(columns.index(structural.channels[name].state) for name in channels)
+    return slots
+
+
+def _transfer(form: ClosedForm, weights: Mapping[str, Any], column: str, m: int) -> Any:
+    """Coefficient of mode `m` in a weighted sum of compartments after a unit dose into `column`."""
+    terms = [w * form.transfers[s, column][m] for s, w in weights.items() if (s, column) in form.transfers]
+    return sum(terms[1:], terms[0]) if terms else 0.0
