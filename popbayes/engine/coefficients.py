@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from popbayes.engine.modal import N_STREAM
 from popbayes.engine.declaration import EXPONENTIAL, ClosedForm, LinearDeclaration, Symbols
+from popbayes.engine.modal import N_STREAM
 
 
 @dataclass(frozen=True)
