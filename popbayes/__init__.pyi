@@ -5,6 +5,7 @@ from .data.events import EventTable as EventTable
 from .data.events import read_events as read_events
 from .data.regimen import Regimen as Regimen
 from .diagnostics.compare import compare as compare
+from .diagnostics.covariate_table import covariate_table as covariate_table
 from .diagnostics.gof import gof as gof
 from .diagnostics.loo import loo as loo
 from .diagnostics.prior_table import prior_table as prior_table
@@ -32,6 +33,7 @@ from .parameters import covariate as covariate
 from .parameters import prior as prior
 from .parameters import variability as variability
 from .parameters.parameter import Parameter as Parameter
+from .plots.plot_forest import plot_forest as plot_forest
 from .plots.plot_gof import plot_gof as plot_gof
 from .plots.plot_individual import plot_individual as plot_individual
 from .plots.plot_shrinkage import plot_shrinkage as plot_shrinkage

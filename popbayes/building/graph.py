@@ -16,6 +16,7 @@ from popbayes.building.likelihood import likelihood, likelihood_coords
 from popbayes.building.observations import check_observations
 from popbayes.building.occasions import level_coords, level_effects
 from popbayes.building.omegas import variable
+from popbayes.building.selection import selected_coefficients
 from popbayes.building.starts import (
     ETA_RAW,
     PAIR,
@@ -70,7 +71,7 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
     observed = check_observations(model, data)
     design = design_for(model, data)
     with pm.Model(coords=_coords(model, data, design, information) | likelihood_coords(observed)) as graph:
-        values = _population(model)
+        values = _population(model) | selected_coefficients(model)
         derived_priors(model, values)
         places = model.locations(values, design, pt)
         effects = random_effects(model, design, places, _usable(model, information))

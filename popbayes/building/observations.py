@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from popbayes.building.starts import design_for, initial_values
+from popbayes.building.starts import design_for, initial_values, no_selection
 from popbayes.data.complaints import say
 from popbayes.data.events import EventTable
 from popbayes.engine.solve import evaluate
@@ -78,7 +78,7 @@ def _check_predictions(model: PopModel, data: EventTable, observed: Observed) ->
     """Refuse predictions of zero, of a typical subject at the prior medians, where the error would vanish."""
     model = model.resolved(data)
     design = design_for(model, data)
-    theta = model.individual_parameters(initial_values(model, data), None, design)
+    theta = model.individual_parameters(no_selection(model) | initial_values(model, data), None, design)
     prediction = evaluate(model.structural, design, theta, observed.output)
     for part in observed.parts:
         law, rows = part.kind.law, part.rows

@@ -7,6 +7,7 @@ import numpy as np
 from popbayes import dims
 from popbayes.building.between import ETA_WHITE, Information
 from popbayes.building.occasions import level_starts
+from popbayes.building.selection import selection_starts
 from popbayes.building.tails import tail_starts
 from popbayes.building.together import omega_together
 from popbayes.data.design import Design
@@ -49,7 +50,7 @@ def initial_values(
     found: dict[str, Any] = {}
     for name, (prior, size) in population_priors(model).items():
         found[name] = np.full(size, prior.start()) if size else prior.start()
-    places = model.locations({**model.fixed, **found}, design)
+    places = model.locations({**model.fixed, **no_selection(model), **found}, design)
     spread = {name: prior.start() for name, prior in model.omega_priors.items()}
     if spread and omega_together(model.omega_priors) is not None:
         found[dims.OMEGA] = np.array(list(spread.values()))
@@ -68,9 +69,14 @@ def initial_values(
         first = first_segments(design)
         columns = [np.broadcast_to(places[name], design.n_segment)[first] for name in centred]
         found[PHI] = np.stack(columns, axis=1)
-    found |= level_starts(model, design) | tail_starts(model, design)
+    found |= level_starts(model, design) | tail_starts(model, design) | selection_starts(model)
     sigmas = model.observation.priors.items()
     return found | {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
+
+
+def no_selection(model: PopModel) -> dict[str, float]:
+    """Coefficients of candidates (`covariate.Select`) at none, where chains start."""
+    return {one.name: 0.0 for name in model.parameters for one in model.coefficients(name) if one.joint}
 
 
 def population_priors(model: PopModel) -> dict[str, tuple[AbstractPrior, int]]:
@@ -79,7 +85,8 @@ def population_priors(model: PopModel) -> dict[str, tuple[AbstractPrior, int]]:
     for name, parameter in model.parameters.items():
         found[dims.pop(name)] = (parameter.prior, 0)
         for one in model.coefficients(name):
-            found[one.name] = (one.prior, len(one.labels))
+            if not one.joint:
+                found[one.name] = (one.prior, len(one.labels))
     return {name: pair for name, pair in found.items() if not isinstance(pair[0], Fixed)}
 
 

@@ -9,6 +9,7 @@ from popbayes.infer.error_slopes import derivative_of_transform, is_normal, is_s
 from popbayes.infer.pointwise import sigmas
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study
+from popbayes.model.checks import beyond_subject_effects
 
 
 def cwres(
@@ -37,13 +38,18 @@ def cwres(
     Returns
     -------
     (n_obs,); nan where the variance is 0, and throughout where errors are not normal on any scale, are
-    correlated in time or have individual parameters, or where observations lie beyond a limit.
+    correlated in time or have individual parameters, where observations lie beyond a limit, and where there
+    are random effects of occasions or sites, Student-t ones, or selected covariates.
 
     References
     ----------
     Hooker, Staatz & Karlsson, *Pharm Res* 24 (2007) 2187-2197.
     """
-    if not (is_normal(study) and is_separate(study)):
+    if (
+        not (is_normal(study) and is_separate(study))
+        or beyond_subject_effects(study.model)
+        or study.model.selections
+    ):
         return np.full(study.design.n_obs, np.nan)
     density = SubjectDensity(study)
     pred, slopes = density.sensitivities(values, eta)

@@ -58,7 +58,8 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
     Dataset over obs
         `subject`, `time`, `tad`, `dvid`, `dv`, `cens`, `pred`, `ipred`, `ires`, `iwres`, `cwres` (see
         `popbayes.diagnostics.cwres`, around the posterior means, or the modes of an estimate); `eta_{P}`
-        (the subject's estimate, in every one of its rows; attribute `omega`), and the covariates. Units are
+        (the subject's estimate, in every one of its rows; attribute `omega`), `eta_occ_{P}` of occasions and
+        `eta_SITE_{P}` of a level, and the covariates. Units are
         attributes.
 
     References
@@ -83,7 +84,7 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
         "cwres": cwres(study, *_centre(study, draws), interaction=_interaction(dt)),
     }
     variables: dict[str, Any] = {name: (OBS, v, _attrs(name, events.units)) for name, v in values.items()}
-    variables |= _etas(draws, events.obs_subject)
+    variables |= _etas(draws, events.obs_subject) | _level_etas(study, draws)
     for name, column in events.covariates.items():
         unit = events.units.get(name, "")
         variables[name] = (OBS, column[events.obs_record], {"long_name": name, "units": unit, "covariate": 1})
@@ -124,6 +125,22 @@ def _etas(draws: xr.Dataset, obs_subject: np.ndarray) -> dict[str, Any]:
         one = estimate.sel({ETA_OF: name}).to_numpy()[obs_subject]
         attrs = {"long_name": f"Random effect of {name}", "omega": float(omega.sel({ETA_OF: name}))}
         found[f"eta_{name}"] = (OBS, one, attrs)
+    return found
+
+
+def _level_etas(study: Study, draws: xr.Dataset) -> dict[str, Any]:
+    """Estimate of each random effect of occasions and sites, in every row of the group."""
+    found = {}
+    for level in study.model.groupings:
+        if level.eta not in draws:
+            continue
+        estimate = draws[level.eta].mean((CHAIN, DRAW)).transpose(level.dim, level.of).to_numpy()
+        group = study.design.groups[level.key].of_segment[study.design.obs_segment]
+        sd = draws[level.sd].mean((CHAIN, DRAW)).to_numpy() if level.sd in draws else None
+        for k, name in enumerate(level.names):
+            attrs: dict[str, Any] = {"long_name": f"Random effect of {name} by {level.key}"}
+            attrs |= {} if sd is None else {"omega": float(np.atleast_1d(sd)[k])}
+            found[f"{level.eta}_{name}"] = (OBS, estimate[group, k], attrs)
     return found
 
 

@@ -8,6 +8,7 @@ from popbayes.diagnostics.gof import weighted_residuals
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws
 from popbayes.infer.tree import draws_or_estimate, study_of
+from popbayes.model.levels import Grouping
 
 EPSILON = "epsilon"
 
@@ -54,6 +55,8 @@ def shrinkage(dt: xr.DataTree, *, scale: str = "sd") -> pd.DataFrame:
     draws = draws_or_estimate(dt)
     rows = eta_shrinkage(draws, power)
     study = study_of(dt)
+    levels = [level_shrinkage(one, draws, power) for one in study.model.groupings if one.eta in draws]
+    rows = pd.concat([rows, *levels]) if levels else rows
     iwres = weighted_residuals(study, draws, mean_of_draws(dt, individual_predictions))
     sd = float(np.nanstd(iwres, ddof=1)) if np.isfinite(iwres).sum() > 1 else np.nan
     rows.loc[EPSILON] = {"omega": np.nan, "sd": sd, "shrinkage": 1 - sd**power, "pooling": np.nan}
@@ -76,6 +79,20 @@ def eta_shrinkage(draws: xr.Dataset, power: int = 1) -> pd.DataFrame:
     for i, name in enumerate(eta[ETA_OF].to_numpy()):
         rows.loc[str(name)] = [omega[i], sd[i], 1 - ratio[i] ** power, pooling[i]]
     return rows
+
+
+def level_shrinkage(level: Grouping, draws: xr.Dataset, power: int = 1) -> pd.DataFrame:
+    """Shrinkage and pooling factor of each random effect of occasions or sites."""
+    values = draws[level.eta].transpose(CHAIN, DRAW, level.dim, level.of).to_numpy()
+    values = values.reshape(-1, *values.shape[2:])
+    sd, pooling = spread(values), pooling_factor(values)
+    known = [float(prior.quantile(0.5)) for prior in level.priors.values()] if level.sd not in draws else None
+    omega = draws[level.sd].mean((CHAIN, DRAW)).to_numpy() if known is None else np.array(known)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(omega > 0, sd / omega, np.nan)
+    columns = {"omega": omega, "sd": sd, "shrinkage": 1 - ratio**power, "pooling": pooling}
+    labels = [f"{name} by {level.key}" for name in level.names]
+    return pd.DataFrame(columns, index=pd.Index(labels, name=ETA_OF, dtype=object))
 
 
 def spread(eta: np.ndarray) -> np.ndarray:

@@ -54,7 +54,8 @@ def _independent_values(model: PopModel, n: int, rng: np.random.Generator) -> Va
     for name, parameter in model.parameters.items():
         _draw(values, dims.pop(name), parameter.prior, (n, 1), rng)
         for one in model.coefficients(name):
-            _draw(values, one.name, one.prior, (n, len(one.labels) or 1), rng)
+            if not one.joint:
+                _draw(values, one.name, one.prior, (n, len(one.labels) or 1), rng)
     if model.eta_names:
         values[dims.OMEGA] = np.column_stack([prior.sample(rng, n) for prior in model.omega_priors.values()])
     if model.has_correlations:
@@ -64,6 +65,10 @@ def _independent_values(model: PopModel, n: int, rng: np.random.Generator) -> Va
         sd, corr = prior.sample(rng, n)
         values[dims.OMEGA][:, place] = sd
         values[dims.CORR][np.ix_(range(n), place, place)] = corr
+    for on, chosen in model.selections:
+        standardised = chosen.prior.draw(rng, n, len(chosen.members), chosen.n_subject)
+        for k, one in enumerate(chosen.coefficients(on)):
+            values[one.name] = standardised[:, [k]] / chosen.scales[k]
     for names, nu in model.tails:
         _draw(values, dims.nu(names), nu, (n, 1), rng)
     values |= level_prior_values(model, n, rng)

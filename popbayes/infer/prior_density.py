@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 
+from popbayes.building.families import density
 from popbayes.parameters.family import AbstractPrior
 
 Densities = Callable[[np.ndarray], np.ndarray]
@@ -29,7 +29,7 @@ def log_densities(priors: Sequence[AbstractPrior]) -> Densities:
     rows = []
     for k, prior in enumerate(priors):
         family, arguments = prior.pymc
-        rows.append(pm.logp(getattr(pm, family).dist(**arguments), x[k]))
+        rows.append(density(family, x[k], **arguments))
     compiled = pytensor.function([x], pt.stack(rows), mode="FAST_COMPILE")
 
     def evaluate(values: np.ndarray) -> np.ndarray:

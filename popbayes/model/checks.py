@@ -180,12 +180,35 @@ def check_subject_effects_only(model: "PopModel", what: str) -> None:
     ValueError
         With the parts of `variability` concerned, and what to do.
     """
+    beyond = beyond_subject_effects(model)
+    beyond += [f"covariate.Select on {name}" for name, _ in model.selections]
+    if beyond:
+        raise ValueError(
+            f"{what} needs normal random effects of subjects with estimated or independent correlations, and "
+            f"coefficients with priors of their own; the model has {'; '.join(beyond)}. Use pb.fit, which "
+            "samples them all."
+        )
+
+
+def beyond_subject_effects(model: "PopModel") -> list[str]:
+    """What a model has beyond normal random effects of subjects, in words; empty where there is nothing."""
     beyond = [f"variability.{one.block.kind} (by {', '.join(one.block.columns)})" for one in model.groupings]
     beyond += [f"Student-t effects of {', '.join(names)}" for names, _ in model.tails]
     beyond += [f"known correlations of {', '.join(names)}" for names, _ in model.fixed_correlations]
-    beyond += [f"an inverse-Wishart prior of {', '.join(names)}" for names, _ in model.covariance_priors]
-    if beyond:
+    return beyond
+
+
+def check_separate_priors(model: "PopModel", what: str) -> None:
+    """Refuse priors that are not of one quantity each, where a method cannot honour them.
+
+    Raises
+    ------
+    ValueError
+        With the priors concerned, and what to do.
+    """
+    joint = [f"the inverse-Wishart prior of {', '.join(names)}" for names, _ in model.covariance_priors]
+    joint += [f"the prior of the {one.words}" for one in model.derived]
+    if joint:
         raise ValueError(
-            f"{what} integrates over normal random effects of subjects with estimated or independent "
-            f"correlations only, and the model has {'; '.join(beyond)}. Use pb.fit, which samples them all."
+            f"{what} would leave out {' and '.join(joint)}. Use use_priors=False (maximum likelihood), or pb.fit."
         )

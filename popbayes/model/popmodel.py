@@ -23,6 +23,7 @@ from popbayes.parameters.naming import listed
 from popbayes.parameters.parameter import Parameter, parameter_from_dict
 from popbayes.parameters.priors import Fixed
 from popbayes.parameters.random_effects import Fixed as FixedEffects
+from popbayes.parameters.selection import Select
 from popbayes.parameters.spread import InverseWishart
 from popbayes.parameters.variability import (
     AbstractGrouped,
@@ -184,6 +185,12 @@ class PopModel:
         return tuple(
             one for effect in self.parameters[parameter].covariates for one in effect.coefficients(parameter)
         )
+
+    @property
+    def selections(self) -> tuple[tuple[str, Select], ...]:
+        """Parameters with candidates to select from, and these."""
+        pairs = ((name, one) for name, parameter in self.parameters.items() for one in parameter.covariates)
+        return tuple((name, one) for name, one in pairs if isinstance(one, Select))
 
     def design(self, data: EventTable) -> Design:
         """The data laid out for the engine, with the segments that this model needs."""

@@ -68,7 +68,9 @@ def _priors_text(model: "PopModel") -> list[str]:
     lines = []
     for name, parameter in model.parameters.items():
         lines.append(_prior_text(dims.pop(name), parameter.prior, parameter.unit))
-        lines += [_prior_text(f"β_{name},{one.symbol}", one.prior, "") for one in model.coefficients(name)]
+        each = model.coefficients(name)
+        lines += [_prior_text(f"β_{name},{one.symbol}", one.prior, "") for one in each if not one.joint]
+        lines += [f"β_{name},{one.symbol} ~ {one.prior.describe()}" for one in each if one.joint]
     for name, prior in model.omega_priors.items():
         line = _prior_text(f"ω_{name}", prior, "")
         lines.append(f"{line}{_spread_text(prior) if model.parameters[name].scale == 'log' else ''}")

@@ -10,6 +10,7 @@ from popbayes.parameters.growth import Allometry, Maturation
 from popbayes.parameters.levels import Categorical, Diplotype, Genotype
 from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import prior_from_dict
+from popbayes.parameters.selection import Select, selection_from_dict
 
 __all__ = [
     "AbstractCovariate",
@@ -23,6 +24,7 @@ __all__ = [
     "Linear",
     "Maturation",
     "Power",
+    "Select",
     "covariate_from_dict",
 ]
 
@@ -54,6 +56,10 @@ def covariate_from_dict(values: Mapping[str, Any]) -> AbstractCovariate:
     kind = given.pop("kind", None)
     if kind == "Equation":
         return Equation(given["text"], **{name: _read(one) for name, one in given["coefficients"].items()})
+    if kind == "Select":
+        members = tuple(covariate_from_dict(one) for one in given["members"])
+        together = selection_from_dict(given["prior"])
+        return Select(members, together, given["scales"], given["n_subject"])
     if kind not in KINDS:
         raise ValueError(
             f"There is no covariate effect {kind!r}; there are {listed(KINDS)}.{nearest(kind, KINDS)}"

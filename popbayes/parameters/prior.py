@@ -52,9 +52,11 @@ from popbayes.parameters.priors import (
     prior_from_dict,
 )
 from popbayes.parameters.published import Published, published
+from popbayes.parameters.selection import R2D2, Horseshoe
 from popbayes.parameters.weak import WeaklyInformative, weakly_informative
 
 __all__ = [
+    "R2D2",
     "AbstractPrior",
     "AsymmetricLaplace",
     "Bernoulli",
@@ -76,6 +78,7 @@ __all__ = [
     "HalfFlat",
     "HalfNormal",
     "HalfStudentT",
+    "Horseshoe",
     "HyperGeometric",
     "Interpolated",
     "InverseGamma",

@@ -22,7 +22,7 @@ from popbayes.infer.settings import Clock, checked_seed
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study, new_tree, root_attrs, study_groups
 from popbayes.model import PopModel
-from popbayes.model.checks import check_subject_effects_only
+from popbayes.model.checks import check_separate_priors, check_subject_effects_only
 from popbayes.parameters.priors import Fixed
 
 NOT_USED = (
@@ -100,6 +100,8 @@ def estimate(
     model = model.resolved(data)
     model.check(data)
     check_subject_effects_only(model, f"pb.estimate({method.name})")
+    if use_priors:
+        check_separate_priors(model, f"pb.estimate({method.name}, use_priors=True)")
     building.check_observations(model, data)
     study = Study(model, data)
     coordinates = Coordinates(model, starting_values(model, starts or {}), study.design)
