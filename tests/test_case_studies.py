@@ -1,10 +1,14 @@
 """The case studies as a newcomer runs them: what they leave behind, and that it is right."""
 
+import importlib.util
 import json
+import types
 from pathlib import Path
+from typing import Any
 
 import arviz_stats
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -36,6 +40,23 @@ def theophylline(tmp_path_factory) -> Path:
         cli.app(["run", "theophylline", "--out", str(folder), "--traceback"])
     assert not stop.value.code
     return folder
+
+
+def phenobarbital_script() -> types.ModuleType:
+    """The analysis of the newborns as a module."""
+    place = CASES / "phenobarbital_neonates" / "analysis.py"
+    spec = importlib.util.spec_from_file_location("phenobarbital_neonates", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def phenobarbital_expected() -> dict[str, Any]:
+    """NONMEM's result of the newborns."""
+    place = CASES / "phenobarbital_neonates" / "expected.json"
+    return json.loads(place.read_text(encoding="utf-8"))
 
 
 def reference_names(dt: xr.DataTree) -> dict[str, xr.DataArray]:
@@ -76,3 +97,30 @@ def test_the_report_command_writes_the_page_of_a_saved_fit(theophylline, tmp_pat
         cli.app(["report", str(theophylline / "fit.nc"), str(tmp_path / "page.html")])
     assert not stop.value.code
     assert "CL_pop" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_focei_of_the_newborns_is_that_of_nonmem():
+    script, expected = phenobarbital_script(), phenobarbital_expected()
+    model, data = script.the_model(), script.the_data()
+    found = pb.estimate(model, data, method=pb.Foce(), seed=1, progress=False)
+    assert float(found["objective"]["ofv"][0]) < expected["ofv"] + 0.01
+    table = pb.summary(found).to_frame()
+    for name, one in expected["estimates"].items():
+        assert table.loc[name, "estimate"] == pytest.approx(one["value"], rel=0.01), name
+        assert table.loc[name, "se"] == pytest.approx(one["se"], rel=0.1), name
+    less = pb.estimate(script.without_apgar(model), data, method=pb.Foce(), seed=1, progress=False)
+    ranked = pb.compare({"weight": less, "weight and Apgar": found}).to_frame()
+    by = {c: ranked.loc["weight", c] - ranked.loc["weight and Apgar", c] for c in ranked.columns}
+    assert by["bic_subjects"] > 0 > by["bic_observations"]
+
+
+@pytest.mark.slow
+def test_the_newborns_by_three_methods(tmp_path):
+    folder, expected = tmp_path / "newborns", phenobarbital_expected()["estimates"]
+    with pytest.raises(SystemExit) as stop:
+        cli.app(["run", "phenobarbital_neonates", "--out", str(folder), "--traceback"])
+    assert not stop.value.code
+    table = pd.read_csv(folder / "side_by_side.csv", index_col=0)
+    for name, one in expected.items():
+        for method in ("FOCEI", "SAEM", "posterior"):
+            assert table.loc[name, method] == pytest.approx(one["value"], abs=0.5 * one["se"]), (name, method)
