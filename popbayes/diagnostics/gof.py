@@ -9,7 +9,7 @@ import xarray as xr
 from popbayes.diagnostics.cwres import cwres
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OBS, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws, population_predictions, sigmas
-from popbayes.infer.tree import Study, draws_or_estimate, study_of
+from popbayes.infer.tree import Study, draws_or_estimate, is_estimate, study_of
 from popbayes.observation.rows import MEASURED
 
 LONG_NAMES = {
@@ -88,7 +88,9 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
     for name, column in events.covariates.items():
         unit = events.units.get(name, "")
         variables[name] = (OBS, column[events.obs_record], {"long_name": name, "units": unit, "covariate": 1})
-    return xr.Dataset(variables, coords={OBS: np.arange(events.n_obs)}, attrs={"name": events.name})
+    drawn = "cwres" if is_estimate(dt) and np.isfinite(values["cwres"]).any() else "iwres"
+    attrs = {"name": events.name, "weighted": drawn}
+    return xr.Dataset(variables, coords={OBS: np.arange(events.n_obs)}, attrs=attrs)
 
 
 def weighted_residuals(study: Study, draws: xr.Dataset, ipred: np.ndarray) -> np.ndarray:

@@ -38,7 +38,8 @@ def plot_gof(fitted: xr.Dataset, *, what: str = "fit") -> Figure:
         What `popbayes.gof` returned.
     what : {"fit", "eta"}
         ``"fit"``: observations against predictions, linear and logarithmic, with the line of identity and a
-        smooth; individual weighted residuals against time, time after dose and population prediction, with a
+        smooth; individual weighted residuals (of an
+        estimate: conditional ones, CWRES) against time, time after dose and population prediction, with a
         smooth and the lines at 0 and ±1.96; and their normal quantiles. ``"eta"``: for each random effect the
         distribution of its estimates over subjects, their normal quantiles, and the estimates against each
         covariate.
@@ -63,15 +64,21 @@ def _fit(fitted: xr.Dataset) -> Figure:
         _agreement(axes[0, column + 2], fitted, name, log=True)
     for column, name in enumerate(("time", "tad", "pred")):
         _residuals(axes[1, column], fitted, name)
-    iwres = fitted["iwres"].to_numpy()
-    _quantiles(axes[1, 3], iwres, "Individual weighted residual")
+    which = weighted(fitted)
+    residuals = fitted[which].to_numpy()
+    _quantiles(axes[1, 3], residuals, fitted[which].attrs["long_name"])
     figure.suptitle("Goodness of fit", x=0.01, ha="left")
-    missing = int((~np.isfinite(iwres)).sum())
+    missing = int((~np.isfinite(residuals)).sum())
     if missing:
         _foot(
             figure, f"{missing} observations have no weighted residual (beyond a limit, or residual SD of 0)"
         )
     return figure
+
+
+def weighted(fitted: xr.Dataset) -> str:
+    """The residuals that are drawn: conditional ones of an estimate, individual ones of a fit."""
+    return str(fitted.attrs.get("weighted", "iwres"))
 
 
 def _agreement(ax: Axes, fitted: xr.Dataset, name: str, log: bool) -> None:
@@ -106,7 +113,7 @@ def _same(values: np.ndarray) -> np.ndarray:
 
 def _residuals(ax: Axes, fitted: xr.Dataset, name: str) -> None:
     """Weighted residuals against something, far ones named."""
-    x, y = fitted[name].to_numpy(), fitted["iwres"].to_numpy()
+    x, y = fitted[name].to_numpy(), fitted[weighted(fitted)].to_numpy()
     _zero_and_usual(ax)
     _points(ax, x, y)
     grid, curve = smooth(x, y)
@@ -120,7 +127,7 @@ def _residuals(ax: Axes, fitted: xr.Dataset, name: str) -> None:
         )  # fmt: skip
     ax.set_ylim(*_symmetric(y))
     ax.set_xlabel(label_of(fitted[name]))
-    ax.set_ylabel("Individual weighted residual")
+    ax.set_ylabel(fitted[weighted(fitted)].attrs["long_name"])
     hidden = int((~known).sum())
     if hidden:
         ax.set_title(f"{hidden} not shown (no {label_of(fitted[name]).split(' (')[0].lower()})", fontsize=7.5,

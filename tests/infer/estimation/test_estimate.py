@@ -21,6 +21,7 @@ from popbayes.infer.estimation.linearised import FirstOrder, Foce, Laplace
 from popbayes.infer.estimation.quadrature import Quadrature
 from popbayes.infer.storage import load, save
 from popbayes.infer.subject_logp import LOG_2PI
+from popbayes.plots.plot_gof import plot_gof
 from popbayes.simulation import simulate
 from tests.infer.estimation.studies import phenobarbital_covariates, theophylline_model
 
@@ -82,6 +83,8 @@ def test_cwres_equal_nonmems(phenobarbital):
     """First observations of NONMEM's table of the same fit, within the digits of its estimates."""
     fitted = gof(phenobarbital)
     np.testing.assert_allclose(fitted["cwres"][:4], [-0.4011, 0.58777, -1.2788, 1.6707], atol=2e-3)
+    figure = plot_gof(fitted)
+    assert "Conditional weighted residual" in [ax.get_ylabel() for ax in figure.axes]
 
 
 def test_what_comes_after_takes_the_tree(phenobarbital, tmp_path):
