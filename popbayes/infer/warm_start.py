@@ -22,6 +22,7 @@ from popbayes.infer.saem.method import Saem
 from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study
+from popbayes.model.checks import check_separate_priors
 from popbayes.parameters.naming import listed, nearest
 
 Report = Callable[[int, float, str], None]
@@ -185,6 +186,7 @@ def started(
     begun = time.perf_counter()
     try:
         density = SubjectDensity(study)
+        check_separate_priors(study.model, "The warm start")
     except ValueError as error:
         raise NotHonoured(str(error)) from error
     run = Iterations(density, settings, seed, use_priors=True)

@@ -17,6 +17,7 @@ from popbayes.infer.saem.metropolis import Population
 from popbayes.infer.saem.settings import AbstractSaem
 from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.tree import Study
+from popbayes.model.checks import check_separate_priors
 
 STEP = 1e-6
 """Of differences between two systems of coordinates."""
@@ -59,7 +60,8 @@ class Saem(AbstractSaem):
     name: ClassVar[str] = "Saem"
 
     def check(self, study: Study) -> None:
-        """Refuse what has no random effects."""
+        """Refuse what has no random effects, or priors that are not of one quantity each."""
+        check_separate_priors(study.model, "pb.Saem")
         if not study.model.eta_names:
             raise ValueError(
                 "pb.Saem estimates models with random effects; this one has none (variability is empty). "
