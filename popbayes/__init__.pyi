@@ -41,6 +41,7 @@ from .plots.plot_vpc import plot_vpc as plot_vpc
 from .reports.report import report as report
 from .simulation import simulate as simulate
 from .structural import ode as ode
+from .structural import pd as pd
 from .structural import pk as pk
 
 __version__: str

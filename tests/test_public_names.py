@@ -10,14 +10,14 @@ import pytest
 import popbayes as pb
 
 ROOT = Path(__file__).parents[1]
-NAMESPACES = ("covariate", "ode", "pk", "prior", "residual", "censoring", "outcome", "variability")
+NAMESPACES = ("covariate", "ode", "pd", "pk", "prior", "residual", "censoring", "outcome", "variability")
 PROMISED = """
     EventTable read_events Regimen load_dataset list_datasets
     PopModel Parameter build fit estimate FirstOrder Foce Laplace Quadrature Saem
     solve simulate save load report add_log_likelihood
     summary prior_table covariate_table shrinkage traps
     gof vpc loo waic compare plot_individual plot_gof plot_vpc plot_shrinkage plot_forest
-    ode pk prior covariate variability residual censoring outcome
+    ode pd pk prior covariate variability residual censoring outcome
 """.split()
 
 

@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from popbayes.engine.declaration import Channel, Expression, Formula, Symbols
-from popbayes.structural.base import AbstractStructural, Declared
+from popbayes.structural.base import AbstractStructural
 from popbayes.structural.formula import Program
 from popbayes.structural.ode_base import MAX_STEPS, RTOL, AbstractOde
 
@@ -17,7 +17,7 @@ __all__ = ["Input", "System"]
 
 
 @dataclass(frozen=True)
-class Input(Declared):
+class Input:
     """What happens to doses on their way into a state: names of parameters, None where nothing does.
 
     Parameters
@@ -239,17 +239,6 @@ class System(AbstractOde):
         values = _values(None, Symbols({}), p)
         found = {name: program.build(values) for name, program in self._initial.items()}
         return {name: found.get(name, 0.0) for name in self._own}
-
-    def equations(self) -> list[str]:
-        """The equations as text."""
-        before = self._pk.equations() if self._pk else []
-        rates = [f"d{name}/dt = {program}" for name, program in self._rhs.items()]
-        starts = [f"{name}(0) = {program}" for name, program in self._initial.items()]
-        return [*before, *rates, *starts, *(f"{name} = {program}" for name, program in self._outputs.items())]
-
-    def latex(self) -> list[str]:
-        """The equations, typeset as text."""
-        return [rf"\text{{{line}}}".replace("_", r"\_").replace("^", r"\^{}") for line in self.equations()]
 
     def to_dict(self) -> dict[str, Any]:
         """Formulas and names, as JSON holds them."""

@@ -4,6 +4,7 @@ from popbayes.structural.absorption import Intravenous
 from popbayes.structural.first_order import FirstOrder, Parallel, Sequential, ZeroOrder
 from popbayes.structural.linear_bodies import OneCompartment, ThreeCompartment, TwoCompartment
 from popbayes.structural.linear_system import Input, LinearSystem
+from popbayes.structural.saturable import MichaelisMenten, ParentMetabolite, TargetMediated
 from popbayes.structural.transit import Savic, Transit
 
 __all__ = [
@@ -11,10 +12,13 @@ __all__ = [
     "Input",
     "Intravenous",
     "LinearSystem",
+    "MichaelisMenten",
     "OneCompartment",
     "Parallel",
+    "ParentMetabolite",
     "Savic",
     "Sequential",
+    "TargetMediated",
     "ThreeCompartment",
     "Transit",
     "TwoCompartment",
