@@ -39,7 +39,7 @@ def _quantity(model: PopModel, one: AbstractDerived, typical: Mapping[str, Tenso
         design = cmax_design(one)
         return pt.max(predict(structural, design, {n: v + np.zeros(1) for n, v in typical.items()}))
     body_states(structural)
-    rates = structural.body_form(Symbols(typical)).rates
+    rates = structural.body_form(structural.rate_constant(Symbols(typical))).rates
     slowest = rates[0]
     for rate in rates[1:]:
         slowest = pt.minimum(slowest, rate)

@@ -11,7 +11,7 @@ from popbayes.diagnostics.result import Table
 from popbayes.diagnostics.summary import significant
 from popbayes.infer.population import prior_values
 from popbayes.model import PopModel
-from popbayes.model.derived import derived_values
+from popbayes.model.derived import derived_values, has_half_life
 from popbayes.model.rows import Row
 from popbayes.parameters.derived import AbstractDerived, Cmax, HalfLife
 from popbayes.parameters.positive import LogNormal
@@ -118,7 +118,7 @@ def _implied(
 ) -> dict[str, list[Any]]:
     """Rows of the half-life and, where a dose is given, of the highest prediction."""
     wanted: list[AbstractDerived] = []
-    if hasattr(model.structural, "body_rates"):
+    if has_half_life(model.structural):
         wanted.append(HalfLife(LogNormal(1.0, 1.0)))
     proper = all(one.prior.proper for one in model.parameters.values())
     if not proper or not (wanted or dose):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.engine.declaration import Symbols
-from popbayes.model.derived import body_states
+from popbayes.model.derived import body_parameters, body_states
 from popbayes.parameters.derived import AbstractDerived, Cmax
 from popbayes.parameters.grouped import AbstractGrouped
 from popbayes.parameters.levels import AbstractLevels
@@ -162,8 +162,7 @@ def check_derived(model: "PopModel") -> None:
                 f"The half-life's prior stands in for that of {one.replaced}, which must be a proper prior, "
                 f"where chains start, not {prior.describe()}."
             )
-        structural: Any = model.structural
-        names = structural.body_parameters
+        names = body_parameters(model.structural)
         if len(names) > 4 or one.replaced not in names:
             raise ValueError(
                 f"A prior of the half-life can stand in for that of {listed(names[:4])} in models of one or "
@@ -210,5 +209,6 @@ def check_separate_priors(model: "PopModel", what: str) -> None:
     joint += [f"the prior of the {one.words}" for one in model.derived]
     if joint:
         raise ValueError(
-            f"{what} would leave out {' and '.join(joint)}. Use use_priors=False (maximum likelihood), or pb.fit."
+            f"{what} would leave out {' and '.join(joint)}. Use use_priors=False (maximum likelihood), or "
+            "pb.fit."
         )

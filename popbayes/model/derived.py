@@ -53,7 +53,9 @@ def half_life(structural: Any, theta: Mapping[str, np.ndarray]) -> np.ndarray:
     n = max(np.size(value) for value in theta.values())
     values = {name: np.broadcast_to(np.asarray(v, dtype=np.float64), (n,)) for name, v in theta.items()}
     matrix = np.zeros((n, len(body), len(body)))
-    for (source, target), rate in structural.body_rates(Symbols(values)).items():
+    constants = structural.rate_constant(Symbols(values))
+    for name, (source, target) in structural.flows.items():
+        rate = constants[name]
         matrix[:, body.index(source), body.index(source)] -= rate
         if target is not None:
             matrix[:, body.index(target), body.index(source)] += rate
@@ -64,6 +66,16 @@ def half_life(structural: Any, theta: Mapping[str, np.ndarray]) -> np.ndarray:
         return np.log(2.0) / rates.min(axis=1)
 
 
+def has_half_life(structural: Any) -> bool:
+    """Whether the model is a compartmental one with linear elimination."""
+    return hasattr(structural, "rate_constant") and hasattr(structural, "flows")
+
+
+def body_parameters(structural: Any) -> tuple[str, ...]:
+    """Parameters of the body, without those of the absorption."""
+    return tuple(structural.constants if structural.rate_constants else structural.clearances)
+
+
 def body_states(structural: Any) -> tuple[str, ...]:
     """Compartments of the body, without those of the absorption.
 
@@ -72,7 +84,7 @@ def body_states(structural: Any) -> tuple[str, ...]:
     ValueError
         If the model has no terminal half-life that follows from its parameters alone.
     """
-    if not hasattr(structural, "body_rates"):
+    if not has_half_life(structural):
         raise ValueError(
             f"{type(structural).__name__} has no terminal half-life that follows from its parameters alone "
             "(its elimination is not linear, or it is no compartmental model). State priors on its "

@@ -13,7 +13,7 @@ from popbayes.data.datasets import load_dataset
 from popbayes.data.regimen import Regimen
 from popbayes.infer.population import prior_values
 from popbayes.model import PopModel
-from popbayes.model.derived import derived_log_weights, derived_values, half_life
+from popbayes.model.derived import body_parameters, derived_log_weights, derived_values, half_life
 from popbayes.observation import residual
 from popbayes.parameters import prior, variability
 from popbayes.parameters.derived import Cmax
@@ -154,7 +154,7 @@ def test_a_half_life_as_a_potential_multiplies_the_priors():
 
 @pytest.mark.parametrize("structural", [pk.OneCompartment(), pk.TwoCompartment(pk.FirstOrder())])
 def test_the_graph_adds_what_the_draws_are_weighted_by(structural):
-    stated = prior.on_half_life(prior.LogNormal(8.0, 0.3), instead_of=structural.body_parameters[1])
+    stated = prior.on_half_life(prior.LogNormal(8.0, 0.3), instead_of=body_parameters(structural)[1])
     made = model(structural, derived=[stated, prior.on_cmax(100, prior.LogNormal(5.0, 0.5), until=24)])
     point = {f"{name}_pop": np.array([[2.0 + 0.7 * k]]) for k, name in enumerate(structural.parameters)}
     with pm.Model() as graph:
