@@ -178,7 +178,8 @@ class PopModel:
     def covariate_columns(self) -> tuple[str, ...]:
         """Columns of the event table that the model uses."""
         every = (parameter.covariates for parameter in self.parameters.values())
-        return tuple(dict.fromkeys(name for effects in every for one in effects for name in one.columns))
+        effects = (name for covariates in every for one in covariates for name in one.columns)
+        return tuple(dict.fromkeys((*effects, *getattr(self.structural, "covariates", ()))))
 
     def coefficients(self, parameter: str) -> tuple[Coefficient, ...]:
         """The coefficients of all covariate effects on a parameter, known ones included."""

@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 
 from popbayes.engine.declaration import Channel, Expression, Symbols
 from popbayes.structural.absorption import AbstractAbsorption, Intravenous
-from popbayes.structural.ode_base import AbstractOde
+from popbayes.structural.ode_base import AbstractOde, total
 
 __all__ = ["MichaelisMenten", "ParentMetabolite", "TargetMediated"]
 
@@ -103,16 +103,17 @@ class AbstractNonlinear(AbstractOde):
     def derivatives(self, t: Expression, state: Symbols, p: Symbols) -> Mapping[str, Expression]:
         """Absorption, distribution and loss."""
         conc = self.concentration(state, p)
-        rates = dict.fromkeys(self.integrated, 0.0)
+        terms: dict[str, list[Expression]] = {name: [] for name in self.integrated}
         for (source, to), k in (self.absorption.rates(p) if self.absorption else {}).items():
-            rates[source] = rates[source] - k * state[source]
+            terms[source].append(-k * state[source])
             if to is not None:
-                rates[to] = rates[to] + k * state[source]
-        rates[CENTRAL] = rates[CENTRAL] - self.loss(conc, state, p)
+                terms[to].append(k * state[source])
+        terms[CENTRAL].append(-self.loss(conc, state, p))
         if self.peripheral:
             flow = p.Q * (conc - state.peripheral / p.V2)
-            rates[CENTRAL] = rates[CENTRAL] - flow
-            rates[PERIPHERAL] = flow
+            terms[CENTRAL].append(-flow)
+            terms[PERIPHERAL].append(flow)
+        rates = {name: total(listed) for name, listed in terms.items()}
         return {**rates, **self.more_rates(conc, state, p)}
 
     def more_rates(self, conc: Expression, state: Symbols, p: Symbols) -> Mapping[str, Expression]:
@@ -280,8 +281,9 @@ class TargetMediated(AbstractNonlinear):
         constant = p[self._constant]
         excess = amount - self._total(state, p) - constant
         root = pt.sqrt(excess * excess + 4.0 * constant * amount)
-        # the form that does not cancel where little drug is free
-        return pt.switch(pt.gt(excess, 0.0), 0.5 * (excess + root), 2.0 * constant * amount / (root - excess))
+        # of two forms of the root the one that does not cancel; the other stays finite for its gradient
+        scarce = 2.0 * constant * amount / (root + pt.abs(excess))
+        return pt.switch(pt.gt(excess, 0.0), 0.5 * (excess + root), scarce)
 
     def loss(self, conc: Expression, state: Symbols, p: Symbols) -> Expression:
         """Elimination of free drug, and with the target."""
