@@ -116,6 +116,8 @@ def pointwise_log_likelihood(dt: xr.DataTree) -> xr.DataArray:
     """Log density of every observation given every draw, with subject and time as coordinates.
 
     (chain, draw, obs), taken from the group `log_likelihood` where there is one, else computed and not kept.
+    Observations whose log density is 0 in every draw are not among them: those that the model's censoring
+    method leaves out, and those certainly below a limit since nothing is predicted yet.
 
     Raises
     ------
@@ -137,7 +139,8 @@ def pointwise_log_likelihood(dt: xr.DataTree) -> xr.DataArray:
             f"({named(values.to_dataset(name='dv'), bad)}): a residual SD of zero, or a solution that "
             "failed, there. No predictive density can be computed from it."
         )
-    return values
+    certain = (values == 0).all(("chain", "draw")).to_numpy()
+    return values.isel({OBS: ~certain}) if certain.any() else values
 
 
 def named(pointwise: xr.Dataset, index: np.ndarray) -> str:

@@ -140,9 +140,9 @@ class Coordinates:
         if row.kind == "corr":
             return float(np.arctanh(np.clip(partial[row.index], -MOST_CORRELATED, MOST_CORRELATED)))
         value = self._read(row, values)
-        if row.kind in ("omega", "sigma"):
+        if self._is_positive(row):
             return float(np.log(value))
-        if row.kind == "beta":
+        if row.kind in ("beta", "sigma"):
             return value
         parameter = self._parameter(row)
         if parameter.scale == "identity":
@@ -150,15 +150,21 @@ class Coordinates:
         return _place(parameter, value)
 
     def _outward(self, row: Row, x: float) -> float:
-        if row.kind in ("omega", "sigma"):
+        if self._is_positive(row):
             return float(np.exp(x))
-        if row.kind == "beta":
+        if row.kind in ("beta", "sigma"):
             return float(x)
         parameter = self._parameter(row)
         return (
             float(x) * self.identity_scale(row)
             if parameter.scale == "identity"
             else float(parameter.value(x, np))
+        )
+
+    def _is_positive(self, row: Row) -> bool:
+        """Whether it is an SD, or another argument of a residual error that is positive."""
+        return row.kind == "omega" or (
+            row.kind == "sigma" and self.model.observation.limits[row.name][0] == 0
         )
 
     def _parameter(self, row: Row) -> Parameter:
