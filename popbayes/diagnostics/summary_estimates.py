@@ -60,7 +60,8 @@ def bounds(
     if not np.isfinite(se):
         return np.nan, np.nan
     reach = float(norm.ppf((1 + interval) / 2)) * se
-    if row.kind in ("omega", "sigma") or (row.kind == "pop" and row.scale == "log"):
+    positive = row.kind == "omega" or (row.kind == "sigma" and row.scale != "identity")
+    if positive or (row.kind == "pop" and row.scale == "log"):
         return value * np.exp(-reach / value), value * np.exp(reach / value)
     if row.kind == "corr":
         reach /= 1 - value**2

@@ -167,7 +167,16 @@ def _levels(model: "PopModel") -> list[Row]:
 
 
 def _residual(model: "PopModel", unit: str) -> list[Row]:
+    limits = model.observation.limits
     return [
-        _row(name, None, "sigma", "", unit if name in model.observation.in_units else "", prior, "")
+        _row(
+            name,
+            None,
+            "sigma",
+            "",
+            unit if name in model.observation.in_units else "",
+            prior,
+            "identity" if limits[name][0] < 0 else "",
+        )
         for name, prior in model.observation.priors.items()
     ]
