@@ -7,11 +7,15 @@ from pathlib import Path
 import popbayes
 
 NAMESPACES = {
-    "pk": "structural models and absorption",
+    "pk": "pharmacokinetics and absorption",
+    "pd": "pharmacodynamics",
+    "ode": "differential equations",
     "prior": "distributions, by PyMC's names",
     "covariate": "effects of covariates",
     "variability": "random effects",
     "residual": "residual error",
+    "outcome": "counts, categories and events in time",
+    "censoring": "observations beyond a limit",
 }
 
 # autodoc finds a thing by the name of its module: `popbayes.prior.LogNormal` is what users write
