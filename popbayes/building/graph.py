@@ -38,7 +38,7 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
     """Write a population model on its data as a PyMC model.
 
     Names and dimensions are those of the DataTree: `{P}_pop`, `beta_{P}_{COV}`, `omega` (eta_of), `corr`
-    (eta_of, eta_of_), `eta` (subject, eta_of), `{P}` (subject, or segment where it varies in time),
+    (`eta_of`, `eta_of_`), `eta` (subject, eta_of), `{P}` (subject, or segment where it varies in time),
     `gamma` and `eta_occ` of occasions, `omega_SITE` and `eta_SITE` of a level,
     `sigma_*`, and the likelihood `dv` (obs), or `dv_{endpoint}` where there are several. What is sampled
     beside them: `eta_raw` (non-centred), `phi` (centred) or `eta_white` (between) in place of `eta`, and

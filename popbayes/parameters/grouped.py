@@ -68,7 +68,7 @@ class Occasion(AbstractGrouped):
     r"""Random effects of occasions within subjects (inter-occasion variability).
 
     .. math:: P_{ik} = P_{pop}\, e^{\eta_i + \kappa_{ik}}, \qquad \kappa_{ik} \sim \mathrm{Normal}(0,
-    \gamma^2)
+       \gamma^2)
 
     on the log scale, likewise on the others. Parameters change in mid-course: what is left of a drug of the
     last occasion is carried over.

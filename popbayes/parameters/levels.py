@@ -156,7 +156,7 @@ GENETIC_MODELS = ("additive", "dominant", "recessive")
 @final
 @dataclass(frozen=True)
 class Genotype(AbstractColumn):
-    r"""Effect of variant alleles: :math:`e^{eta g}`, with `g` by the genetic model.
+    r"""Effect of variant alleles: :math:`e^{\beta g}`, with `g` by the genetic model.
 
     additive: `g` is the number of variant alleles, 0, 1 or 2 (a multiplier for each); dominant: 1 with one
     or two of them; recessive: 1 with two. Multipliers by diplotype: `Diplotype`.
@@ -165,7 +165,7 @@ class Genotype(AbstractColumn):
     ----------
     model : "additive", "dominant" or "recessive"
     variant : sequence of str, optional
-        Variant alleles, where the column holds diplotypes as text ("*1/*3"); without it the column holds the
+        Variant alleles, where the column holds diplotypes as text (``"*1/*3"``); without it the column holds the
         number of variant alleles.
     """
 
