@@ -165,8 +165,8 @@ class Genotype(AbstractColumn):
     ----------
     model : "additive", "dominant" or "recessive"
     variant : sequence of str, optional
-        Variant alleles, where the column holds diplotypes as text (``"*1/*3"``); without it the column holds the
-        number of variant alleles.
+        Variant alleles, where the column holds diplotypes as text (``"*1/*3"``); without it the column holds
+        the number of variant alleles.
     """
 
     coefficient: Any = None
