@@ -12,7 +12,7 @@ import pandas as pd
 
 from popbayes.data.events import EventTable, read_events
 
-_ORDER = {3: 0, 4: 1, 1: 1, 0: 2}
+_ORDER = {3: 0, 4: 1, 1: 1, 0: 2, 2: 3}
 _ITEMS = ("TIME", "EVID", "AMT", "CMT", "RATE", "II", "ADDL", "SS", "DVID")
 
 
@@ -79,6 +79,14 @@ class Regimen:
     def reset(self, time: float) -> Regimen:
         """Empty the system: amounts become 0; infusions and additional doses to come are cancelled."""
         return self._with((t, 3, 0.0, "", 0.0, 0.0, 0, 0, 0) for t in _floats(time, "time"))
+
+    def off(self, time: float, cmt: str | int) -> Regimen:
+        """Turn a compartment off: it is emptied, and stays empty until a dose or `on`."""
+        return self._with((t, 2, 0.0, f"-{cmt}", 0.0, 0.0, 0, 0, 0) for t in _floats(time, "time"))
+
+    def on(self, time: float, cmt: str | int) -> Regimen:
+        """Turn a compartment on again."""
+        return self._with((t, 2, 0.0, str(cmt), 0.0, 0.0, 0, 0, 0) for t in _floats(time, "time"))
 
     def to_events(
         self,
@@ -184,6 +192,8 @@ def _call(
     """The call that adds a record, without the arguments that say nothing."""
     if evid == 3:
         return f".reset({time})"
+    if evid == 2:
+        return f".off({time}, {cmt[1:]!r})" if cmt.startswith("-") else f".on({time}, {cmt!r})"
     named = {"cmt": cmt, "rate": rate, "ii": ii, "addl": addl, "ss": ss}
     named |= {"dvid": 0 if dvid == 1 else dvid, "evid": 0 if evid == 1 else evid}
     options = "".join(f", {key}={value!r}" for key, value in named.items() if value)

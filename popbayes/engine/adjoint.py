@@ -13,13 +13,13 @@ from popbayes.engine.adjoint_inputs import (
     pull_stream,
     revive,
 )
-from popbayes.engine.modal import change
 from popbayes.engine.pieces import TIE
-from popbayes.engine.schedule import R_FIRST, R_OBS, R_OUTPUT, R_RESET, R_SEGMENT, R_STREAMS
+from popbayes.engine.schedule import R_CUT, R_FIRST, R_OBS, R_OFF, R_OUTPUT, R_RESET, R_SEGMENT, R_STREAMS
+from popbayes.engine.walk import change, turn_off
 
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = 0
-CHANGES = STREAMS = True
+CHANGES = STREAMS = SWITCHES = True
 WEIGHTS = 0
 
 
@@ -100,6 +100,8 @@ def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
             while begin > sptr[i] and log[begin - 1, 1] > k:
                 begin -= 1
                 running = revive(log[begin, 0], sf, streams, gs, active, running)
+        if SWITCHES:
+            turn_off(mu, ri[k, R_CUT])
         if ri[k, R_OBS] >= 0:
             pull_observe(k, gpred[ri[k, R_OBS]], coefs, gcoefs, seg, ri[k, R_OUTPUT], kept, mu)
         for s in range(ri[k, R_FIRST] + ri[k, R_STREAMS] - 1, ri[k, R_FIRST] - 1, -1):
@@ -110,6 +112,8 @@ def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
                 pull_bolus(s, coefs, gcoefs, seg, si, sf, mu)
         if ri[k, R_RESET] != 0:
             clear(mu)
+        if SWITCHES:
+            turn_off(mu, ri[k, R_OFF])
         if k == ptr[i]:
             break
         if STREAMS:

@@ -40,9 +40,10 @@ def coefficients_of(
     outputs: Sequence[str],
     channels: Sequence[str],
     changes: bool,
+    solution: str,
 ) -> tuple[list[Any], Layout]:
     """Expressions of one segment's coefficients, in the order of `modal`, and their layout."""
-    if structural.solution == EXPONENTIAL:
+    if solution == EXPONENTIAL:
         return _matrix_coefficients(structural, p, outputs, channels)
     form = structural.closed_form(p)
     weights = structural.weights(p)
@@ -74,8 +75,8 @@ def _matrix_coefficients(
     staged_ways = [name for name in channels if structural.channels[name].stages is not None]
     if staged_ways:
         raise ValueError(
-            f"Doses through stages ({staged_ways[0]}) need a model that is solved by its modes; write the "
-            "transit compartments out as compartments of the system."
+            f"Doses through transit compartments ({staged_ways[0]}) cannot be combined with compartments "
+            "that are turned off (negative CMT). Write the transit compartments out in a pk.LinearSystem."
         )
     states = tuple(structural.states)
     index = {state: i for i, state in enumerate(states)}

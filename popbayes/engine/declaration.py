@@ -117,6 +117,10 @@ class LinearDeclaration(Protocol):
     def channels(self) -> Mapping[str, Channel]:
         """Ways in by name."""
 
+    @property
+    def compartments(self) -> Mapping[str, str]:
+        """CMT label -> name of the compartment or place."""
+
     def ways_in(self, cmt: str) -> tuple[str, ...]:
         """Channels that take a dose with this CMT."""
 

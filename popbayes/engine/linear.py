@@ -16,7 +16,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Variable
 
-from popbayes.engine import adjoint, adjoint_inputs, exponential_calls, kernels, matrix, modal, staged
+from popbayes.engine import adjoint, adjoint_inputs, exponential_calls, kernels, matrix, modal, staged, walk
 from popbayes.engine.coefficients import Layout, coefficients_of
 from popbayes.engine.declaration import EXPONENTIAL, LinearDeclaration, Symbols
 from popbayes.engine.expression import assignments, simplify
@@ -108,6 +108,7 @@ def _templates(solution: str) -> list[Callable[..., Any]]:
     templates: list[Callable[..., Any]] = [
         *staged.FORWARD,
         *modal.TEMPLATES,
+        *walk.TEMPLATES,
         *staged.BACKWARD,
         *adjoint_inputs.TEMPLATES,
         *adjoint.TEMPLATES,
@@ -138,9 +139,10 @@ def linear_kernels(
         Kinds of event that the kernels must know.
     """
     changes = features.changes
+    solution = EXPONENTIAL if features.switches else structural.solution
     names = tuple(structural.parameters)
     variables = _symbols(names)
-    raw, layout = coefficients_of(structural, Symbols(variables), outputs, channels, changes)
+    raw, layout = coefficients_of(structural, Symbols(variables), outputs, channels, changes, solution)
     values = [pt.as_tensor_variable(v, dtype="float64") for v in raw]
     value = _value_kernel(names, variables, values)
     # the gaps steer the choice of route and are not differentiated
@@ -156,6 +158,7 @@ def linear_kernels(
         "STREAMS": features.streams or any(s >= 0 for s in layout.slots["lag"]),
         "INFUSIONS": features.infusions,
         "STAGED_INPUTS": features.staged,
+        "SWITCHES": features.switches,
         "ACCUMULATES": layout.accumulates,
         "ACCUMULATED": layout.accumulated,
         "N_STREAM": modal.N_STREAM,
@@ -176,7 +179,7 @@ def linear_kernels(
         "coefficients": value,
         "pull_coefficients": pull,
     }
-    for template in _templates(structural.solution):
+    for template in _templates(solution):
         bound[template.__name__] = specialise(template, **bound)
     forward = specialise(kernels.forward, **bound)
     return LinearKernels(

@@ -1,8 +1,8 @@
 """Kernel templates: a linear system in its compartments, advanced by the matrix exponential.
 
-They take the place of those of the same name in `modal` and the adjoint, which walk the events. The state is
-one amount for each compartment (`N_MODES` is 1); a segment's coefficients begin with its matrix, row by
-row, and rows that only add up (AUC, urine) stay out of steady states.
+They take the place of those of the same name in `modal`, `walk` and the adjoint. The state is one amount
+for each compartment (`N_MODES` is 1); a segment's coefficients begin with its matrix, row by row, and rows
+that only add up (AUC, urine) stay out of steady states.
 """
 
 import numpy as np

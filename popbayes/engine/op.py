@@ -29,6 +29,7 @@ from popbayes.engine.jax_callback import register_if_loaded
 from popbayes.engine.ode_declaration import columns
 from popbayes.engine.schedule import Features, Schedule, Way
 from popbayes.engine.specialise import Kernel, compile_source
+from popbayes.engine.switches import switches
 
 SCHEDULE = "n_obs, ptr, ri, rt, si, sf, sptr"
 N_SCHEDULE = 7
@@ -239,7 +240,8 @@ def route(structural: LinearDeclaration, design: Design, output: Output = None) 
         ]
         for label in labels
     }
-    return Route(outputs, channels, Schedule.of(design, ways, number))
+    off = switches(design, structural.compartments, structural.states)
+    return Route(outputs, channels, Schedule.of(design, ways, number, off))
 
 
 def _outputs(

@@ -13,7 +13,7 @@ import numpy as np
 from popbayes.data.design import Design
 
 # Columns of `Schedule.records`.
-R_SEGMENT, R_RESET, R_OBS, R_OUTPUT, R_FIRST, R_STREAMS = 0, 1, 2, 3, 4, 5
+R_SEGMENT, R_RESET, R_OBS, R_OUTPUT, R_FIRST, R_STREAMS, R_OFF, R_CUT = 0, 1, 2, 3, 4, 5, 6, 7
 # Columns of `Schedule.streams` (integers) and `Schedule.amounts` (floats).
 S_CHANNEL, S_DOSES, S_STEADY, S_KIND = 0, 1, 2, 3
 F_AMT, F_RATE, F_II = 0, 1, 2
@@ -48,12 +48,15 @@ class Features:
         Parameters that change within a subject.
     staged
         Doses through stages (transit compartments).
+    switches
+        Compartments that are turned off.
     """
 
     streams: bool = True
     infusions: bool = True
     changes: bool = True
     staged: bool = False
+    switches: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +67,9 @@ class Schedule:
     ----------
     subjects : (n_subject + 1,) int
         First record of each subject.
-    records : (n_record, 6) int
-        Segment, reset, observation (-1: none), output, first stream, number of streams.
+    records : (n_record, 8) int
+        Segment, reset, observation (-1: none), output, first stream, number of streams, compartments
+        that are off before and after (as bits, see `switches`).
     times : (n_record,)
     streams : (n_stream, 4) int
         Channel, number of doses, steady state, kind.
@@ -98,11 +102,18 @@ class Schedule:
         infusions = bool((steady | np.isin(kind, SPREAD)).any())
         repeated = bool((self.streams[:, S_DOSES] > 1).any())
         changes = self.n_segment > len(self.subjects) - 1
-        return Features(infusions or repeated, infusions, changes, bool((kind == STAGED).any()))
+        off = bool(self.records[:, R_CUT].any())
+        # what is turned off may have doses to come, which streams know how to drop
+        several = infusions or repeated or off
+        return Features(several, infusions, changes, bool((kind == STAGED).any()), off)
 
     @classmethod
     def of(
-        cls, design: Design, ways: Mapping[str, Sequence[Way]], outputs: Mapping[int, int] | None = None
+        cls,
+        design: Design,
+        ways: Mapping[str, Sequence[Way]],
+        outputs: Mapping[int, int] | None = None,
+        off: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> "Schedule":
         """Lay out the events of `design`.
 
@@ -114,6 +125,8 @@ class Schedule:
             CMT label of a dosing record -> the channels that take it.
         outputs
             DVID -> number of the output that it observes (None: all observe output 0).
+        off
+            Compartments that are off before and after each record (see `switches`).
         """
         record = np.flatnonzero(design.is_dose)
         labels, inverse = np.unique(design.cmt[record], return_inverse=True)
@@ -129,9 +142,9 @@ class Schedule:
         if outputs is not None:
             output = np.array([outputs.get(int(d), 0) for d in design.dvid], dtype=np.int64)
         resets = np.isin(design.evid, (EVID_RESET, EVID_RESET_DOSE)) | (design.is_dose & (design.ss == 1))
-        records = np.stack(
-            [design.record_segment, resets, design.record_obs, output, starts[:-1], counts], axis=1
-        ).astype(np.int64)
+        before, after = off or (np.zeros_like(counts), np.zeros_like(counts))
+        columns = [design.record_segment, resets, design.record_obs, output, starts[:-1], counts]
+        records = np.stack([*columns, before, after], axis=1).astype(np.int64)
         return cls(
             # copies: the table's arrays are read-only, which numba would take for another type
             subjects=np.array(design.subject_start),

@@ -111,7 +111,7 @@ def check_observed(model: "PopModel", data: EventTable) -> None:
         output = endpoint_of.get(int(data.dvid[k]), first)
         if output not in weights:
             continue  # an outcome that needs no prediction
-        label, seen = str(data.cmt[k]), tuple(weights[output])
+        label, seen = str(data.cmt[k]).removeprefix("-"), tuple(weights[output])
         if compartments.get(label) not in seen:
             raise ValueError(
                 f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]}) is an observation of "

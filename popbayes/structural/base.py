@@ -151,9 +151,10 @@ class AbstractStructural(Declared):
         ------
         ValueError
             A dose into a compartment that does not exist or takes no doses; RATE -1 or -2 without the
-            parameter that it asks for; an infusion through transit compartments. The message names row
-            and subject.
+            parameter that it asks for; an infusion through transit compartments; a negative CMT on a dose
+            or of a compartment that cannot be turned off. The message names row and subject.
         """
+        self._check_switches(data)
         for k in np.flatnonzero(data.is_dose):
             cmt, rate = str(data.cmt[k]), data.rate[k]
             where = f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]})"
@@ -171,6 +172,30 @@ class AbstractStructural(Declared):
                 )
             for name in ways:
                 self._check_rate(self.channels[name], name, rate, where)
+
+    @property
+    def switchable(self) -> tuple[str, ...]:
+        """Compartments that a negative CMT can turn off: those that nothing feeds or that nothing leaves."""
+        flows = self.rates(Symbols(dict.fromkeys(self.parameters, 1.0)))
+        fed, left = {to for _, to in flows}, {source for source, _ in flows}
+        return tuple(state for state in self.states if state not in fed or state not in left)
+
+    def _check_switches(self, data: "EventTable") -> None:
+        """Refuse a negative CMT where it has no meaning."""
+        for k in [k for k, label in enumerate(data.cmt) if str(label).startswith("-")]:
+            where = f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]})"
+            place = self.compartments.get(str(data.cmt[k])[1:], "")
+            if data.is_dose[k] or data.evid[k] == 3:
+                raise ValueError(
+                    f"{where} has the negative CMT {data.cmt[k]}, which turns a compartment off and belongs "
+                    f"on EVID 0 or 2, not on EVID {data.evid[k]}."
+                )
+            if place not in self.switchable:
+                raise ValueError(
+                    f"{where} turns CMT {data.cmt[k][1:]} off, which {type(self).__name__} cannot: only "
+                    f"compartments that nothing feeds or that nothing leaves can be turned off "
+                    f"({', '.join(self.switchable) or 'here none'})."
+                )
 
     def _check_rate(self, channel: Channel, name: str, rate: float, where: str) -> None:
         if rate != 0 and channel.stages is not None:

@@ -135,6 +135,7 @@ class Walker:
         self.t = 0.0
         self.waiting: list[Given] = []
         self.running: list[Given] = []
+        self.off: set[int] = set()
         self.propagate = propagate
 
     def to(self, t: float, matrix: np.ndarray) -> None:
@@ -167,8 +168,13 @@ class Walker:
         self.waiting = sorted([*self.waiting, *doses], key=lambda g: -g.start)
         self.begin()
 
+    def empty(self) -> None:
+        """Empty what is off."""
+        self.x[list(self.off)] = 0.0
+
     def clear(self) -> None:
         """Empty the system and cancel what is to come."""
+        self.off.clear()
         self.x = np.zeros_like(self.x)
         self.waiting, self.running = [], []
 
@@ -233,11 +239,38 @@ def brute_force(
             walker.t = data.time[k]
             if data.evid[k] in (3, 4) or (data.is_dose[k] and data.ss[k] == 1):
                 walker.clear()
+            walker.empty()
+            switch_on(structural, data, k, walker)
             if data.is_dose[k]:
                 dose(structural, data, k, n, walker, propagate)
             if data.is_obs[k]:
                 pred.append(float(n.weights @ walker.x))
+            switch_off(structural, data, k, walker)
     return np.array(pred)
+
+
+def place(structural: Any, label: str) -> int:
+    """Number of a compartment by its CMT; -1 for a place that holds nothing."""
+    state = structural.compartments[label.removeprefix("-")]
+    return structural.states.index(state) if state in structural.states else -1
+
+
+def switch_on(structural: Any, data: Any, k: int, walker: Walker) -> None:
+    """A dose, or an EVID 2 with its CMT, turns a compartment on."""
+    label = str(data.cmt[k])
+    if data.is_dose[k] or (data.evid[k] == 2 and label and not label.startswith("-")):
+        walker.off.discard(place(structural, label))
+
+
+def switch_off(structural: Any, data: Any, k: int, walker: Walker) -> None:
+    """A negative CMT turns a compartment off: it holds nothing and its doses end."""
+    label = str(data.cmt[k])
+    if label.startswith("-"):
+        at = place(structural, label)
+        walker.off.add(at)
+        walker.waiting = [g for g in walker.waiting if g.state != at]
+        walker.running = [g for g in walker.running if g.state != at]
+    walker.empty()
 
 
 def dose(structural: Any, data: Any, k: int, n: Numbers, walker: Walker, propagate: Propagator) -> None:

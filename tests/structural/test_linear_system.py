@@ -210,3 +210,47 @@ def test_systems_go_through_json_and_print(name):
     assert structural_from_dict(model.to_dict()) == model
     assert hash(structural_from_dict(model.to_dict())) == hash(model)
     assert len(model.equations()) == len(model.latex()) == len(model.states) + len(model.readings)
+
+
+SWITCHED = {
+    "urine is collected": Regimen([1.0, 5.0, 9.0, 20.0])
+    .dose(100)
+    .sample(6.0, cmt=-4)
+    .on(6.0, cmt=4)
+    .sample(12.0, cmt="-urine")
+    .on(14.0, cmt="urine"),
+    "the depot is emptied": Regimen([1.0, 5.0, 9.0, 20.0, 30.0]).dose(100, ii=4, addl=9).off(6.0, cmt=1),
+    "and filled again": Regimen([1.0, 5.0, 9.0, 20.0, 30.0])
+    .dose(100, ii=4, addl=2)
+    .off(6.0, cmt="depot")
+    .dose(50, time=8.0, ii=3, addl=2),
+    "an infusion into the depot ends": Regimen([1.0, 5.0, 9.0]).dose(100, rate=10).off(4.0, cmt=1),
+    "a reset turns all on": Regimen([1.0, 5.0, 9.0]).dose(100).off(2.0, cmt=4).reset(3.0).dose(50, time=3),
+}
+
+
+def test_compartments_turned_off_equal_brute_force_and_their_gradients_differences():
+    model = PARENT
+    data = regimens(SWITCHED)
+    got = solve(model, data, values(model))
+    subject = got["subject"].to_numpy()
+    for output in model.outputs:
+        for scenario, regimen in SWITCHED.items():
+            expected = brute_force(model, regimen.to_events(), values(model), by_expm, output)
+            mine = got[output].to_numpy()[subject == scenario]
+            np.testing.assert_allclose(mine, expected, **SOLVER, err_msg=f"{output}, {scenario}")
+    design = Design.of(data)
+    design = dataclasses.replace(design, dvid=1 + np.arange(design.n_record) % len(model.outputs))
+    theta = {n: np.full(design.n_segment, v) for n, v in values(model).items()}
+    compare(model, design, theta, output=dict(enumerate(model.outputs, start=1)), rounding=ROUNDING)
+
+
+def test_compartments_that_cannot_be_turned_off_are_refused_by_row():
+    with pytest.raises(ValueError, match=r"row 2 \(ID 1\) turns CMT 2 off.*\(depot, urine, AUC\)"):
+        solve(PARENT, Regimen([5.0]).dose(10).off(1.0, cmt=2), values(PARENT))
+    with pytest.raises(ValueError, match=r"row 1 \(ID 1\) has the negative CMT -1.*EVID 1"):
+        solve(PARENT, Regimen([5.0]).dose(10, cmt=-1), values(PARENT))
+    transit = pk.OneCompartment(pk.Transit(2), also=("urine",))
+    some = {"ka": 1.0, "MTT": 1.0, "CL": 1.0, "V": 1.0, "fe": 0.5}
+    with pytest.raises(ValueError, match=r"transit compartments .* cannot be combined"):
+        solve(transit, Regimen([5.0]).dose(10).off(1.0, cmt=3), some)
