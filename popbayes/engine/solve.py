@@ -12,6 +12,7 @@ import xarray as xr
 
 from popbayes import dims
 from popbayes.data.design import Design
+from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.engine.compiled import kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
@@ -113,7 +114,7 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     ------
     ValueError
         A parameter is missing or unknown, not finite or negative, a subject has no row, or the model
-        cannot take a dosing record.
+        cannot take a dosing record, or a steady state does not exist.
 
     Examples
     --------
@@ -134,10 +135,26 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
             "time": (dims.OBS, events.obs_time),
         },
     )
+    _check_steady_states(events, out)
     for what, column in (("time", "TIME"), *((name, "DV") for name in structural.outputs)):
         if column in events.units:
             out[what].attrs["units"] = events.units[column]
     return out
+
+
+def _check_steady_states(events: EventTable, out: xr.Dataset) -> None:
+    """Refuse steady states that there are none of: more comes in than can leave."""
+    bad = np.zeros(events.n_subject, dtype=bool)
+    for values in out.data_vars.values():
+        bad[events.obs_subject[~np.isfinite(values.to_numpy())]] = True
+    steady = events.is_dose & (events.ss > 0) & bad[events.record_subject]
+    if steady.any():
+        k = int(np.flatnonzero(steady)[0])
+        raise ValueError(
+            f"row {events.row[k]} (ID {events.subjects[events.record_subject[k]]}) asks for a steady state "
+            "that does not exist with these parameters: nothing is eliminated, or more comes in than can be "
+            "eliminated, or more than 10,000 infusions would run at once. Check the parameters, II and RATE."
+        )
 
 
 def _theta(

@@ -57,7 +57,7 @@ def observe(z, coefs, seg, out):
             total += z[m * N_ROWS + out]
             scale += abs(z[m * N_ROWS + out])
     # modes that cancel (nothing has arrived yet) are zero, not their rounding error
-    return 0.0 if abs(total) <= CANCELLED * scale else total
+    return 0.0 if abs(total) < CANCELLED * scale else total
 
 
 def decay(k, dt, coefs, seg, kept, z):

@@ -137,6 +137,11 @@ class AbstractOde(AbstractStructural):
         """Output -> compartments that it depends on; here an output is any formula, not a weighted sum."""
         return {name: dict.fromkeys(states, 1.0) for name, states in self._seen.items()}
 
+    @property
+    def switchable(self) -> tuple[str, ...]:
+        """None: write a switch into the rates instead."""
+        return ()
+
     def rates(self, p: Symbols) -> NoReturn:
         """There are no rate constants: the equations need not be linear."""
         raise TypeError(
