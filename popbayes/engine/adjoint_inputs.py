@@ -16,7 +16,7 @@ from popbayes.engine.modal import (
     K_STRENGTH,
     K_WIDTH,
 )
-from popbayes.engine.pieces import FOREVER, count, dphi, phi, train
+from popbayes.engine.pieces import FOREVER, count, dphi, ended, phi, train
 from popbayes.engine.schedule import (
     BOLUS,
     CONSTANT,
@@ -244,17 +244,23 @@ def pull_infusion(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     n = int(streams[s, K_NUMBER])
     begun0 = count(t0, start, interval, n)
     begun1 = count(t1, start, interval, n)
-    ended0 = count(t0, start + width, interval, n)
-    ended1 = count(t1, start + width, interval, n)
+    ended0 = ended(t0, start + width, interval, n)
+    ended1 = ended(t1, start + width, interval, n)
     for j in range(ended0, begun0):
         finish = start + width + j * interval
         end = min(t1, finish)
-        w = max(0.0, end - t0)
+        began = max(t0, start + j * interval)
+        w = max(0.0, end - began)
         a, b, d = pull_piece(mu, coefs, gcoefs, seg, col, strength * w, w, t1 - end, 1, interval, 0)
         gs[s, 0] += a * w
+        by_w = a * strength + b
         if finish <= t1:
-            gs[s, 1] += a * strength + b - d
-            gs[s, 2] += a * strength + b - d
+            gs[s, 1] += by_w - d
+            gs[s, 2] -= d
+            if began == t0:
+                gs[s, 2] += by_w
+        elif began > t0:
+            gs[s, 2] -= by_w
     if ended1 > begun0:
         u = max(0.0, t1 - (start + width + (ended1 - 1) * interval))
         a, b, d = pull_piece(

@@ -15,7 +15,7 @@ then weights (`CHANGES` only), then gaps.
 
 import math
 
-from popbayes.engine.pieces import FOREVER, count, first_before, phi, train
+from popbayes.engine.pieces import FOREVER, count, ended, first_before, phi, train
 from popbayes.engine.schedule import (
     BOLUS,
     CONSTANT,
@@ -210,11 +210,11 @@ def advance_infusion(s, t0, t1, coefs, seg, si, sf, streams, z):
     n = int(streams[s, K_NUMBER])
     begun0 = count(t0, start, interval, n)
     begun1 = count(t1, start, interval, n)
-    ended0 = count(t0, start + width, interval, n)
-    ended1 = count(t1, start + width, interval, n)
+    ended0 = ended(t0, start + width, interval, n)
+    ended1 = ended(t1, start + width, interval, n)
     for j in range(ended0, begun0):
         end = min(t1, start + width + j * interval)
-        w = max(0.0, end - t0)
+        w = max(0.0, end - max(t0, start + j * interval))
         add_piece(z, coefs, seg, col, strength * w, w, t1 - end, 1, interval, 0)
     if ended1 > begun0:
         u = max(0.0, t1 - (start + width + (ended1 - 1) * interval))

@@ -82,6 +82,21 @@ def count(t, start, interval, n):
 
 
 @numba.njit(**_JIT)
+def ended(t, end, interval, n):
+    """How many of `n` infusions, the first until `end`, are over at `t`.
+
+    Without tolerance, unlike `count`: an infusion shorter than a tie would be over before it begins.
+    What is left of one that ends within a tie is given afterwards.
+    """
+    gone = t - end
+    if gone < 0.0:
+        return 0
+    if n == 1:
+        return 1
+    return min(n, int(min(gone / interval, 2.0e9)) + 1)
+
+
+@numba.njit(**_JIT)
 def first_before(t, start, interval):
     """Smallest `j >= 1` for which `start - j * interval` is at or before `t`."""
     ahead = (start - t - TIE * (1.0 + abs(t))) / interval
