@@ -21,8 +21,12 @@ RESULTS = Path(__file__).parent / "results.md"
 VERSIONS = ("popbayes", "pymc", "pytensor", "numba", "nutpie", "numpy")
 IMPORT_TARGET = 2.5
 COLD_TARGET, WARM_TARGET = 18.0, 6.0
-GRADIENT_TARGET = {"theophylline": (12.0, 6.0), "multiple_dose": (450.0, 300.0)}
-SCHEDULE = {"theophylline": (1000, 2000), "multiple_dose": (500, 1000)}
+GRADIENT_TARGET = {
+    "theophylline": (12.0, 6.0),
+    "multiple_dose": (450.0, 300.0),
+    "two_compartment": (200.0, 150.0),
+}
+SCHEDULE = {"theophylline": (200, 2000), "multiple_dose": (200, 1000), "two_compartment": (200, 1000)}
 REPEATS = 3
 
 Row = tuple[str, str, str]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 import popbayes as pb
-from popbayes import pk, prior, residual, variability
+from popbayes import covariate, pk, prior, residual, variability
 from popbayes.data.regimen import regimens
 
 SEED = 120
@@ -50,7 +50,7 @@ def simulated(design: pb.EventTable, truth: pb.PopModel, seed: int) -> pb.EventT
     draw = pb.simulate(truth, design, seed=seed, n=1)["prior_predictive"]["dv"]
     table = design.to_frame()
     table.loc[np.asarray(design.is_obs), "DV"] = draw.to_numpy().reshape(-1)
-    return pb.read_events(table)
+    return pb.read_events(table, covariates=list(design.covariates))
 
 
 def the_truth() -> pb.PopModel:
@@ -72,4 +72,51 @@ def multiple_dose() -> Study:
     return oral_model(TRUTH, centred=True), simulated(design, the_truth(), SEED)
 
 
-STUDIES: dict[str, Callable[[], Study]] = {"theophylline": theophylline, "multiple_dose": multiple_dose}
+def two_compartment() -> Study:
+    """100 subjects, oral, 6 to 8 doses 12 h apart, about 14 concentrations each; weight, 5 x 5 Omega."""
+    rng = np.random.default_rng(SEED)
+    parts = {}
+    for i in range(100):
+        addl = int(rng.integers(5, 8))
+        last = 12.0 * addl
+        times = [0.5, 1, 2, 4, 8, 12, *(last + t for t in (-0.2, 0.5, 1, 2, 4, 8, 12, 24, 48))]
+        keep = np.sort(rng.permutation(len(times))[: 14 + int(rng.uniform() < 0.3)])
+        weight = {"WT": float(np.round(rng.normal(75.0, 14.0), 1))}
+        regimen = pb.Regimen(np.array(times)[keep], covariates=weight)
+        parts[i + 1] = regimen.dose(float(rng.choice([50, 100, 200])), ii=12.0, addl=addl)
+    design = regimens(parts)
+    return two_compartment_model(), simulated(design, two_compartment_model(known=True), SEED)
+
+
+def two_compartment_model(known: bool = False) -> pb.PopModel:
+    """Two compartments, oral, allometric weight, all five effects correlated; or with the true values."""
+
+    def typical(median: float, sd: float, power: float | None = None) -> pb.Parameter:
+        effects = [] if power is None else [covariate.Power("WT", ref=70, exponent=power)]
+        return pb.Parameter(prior.Fixed(median) if known else prior.LogNormal(median, sd), covariates=effects)
+
+    names = ["CL", "V1", "Q", "V2", "ka"]
+    together = variability.Correlated(names, sd=prior.HalfNormal(0.5), lkj=2)
+    apart = variability.Independent(names, sd=prior.Fixed(OMEGA))
+    error = (
+        (prior.Fixed(0.12), prior.Fixed(0.03)) if known else (prior.HalfNormal(0.3), prior.HalfNormal(0.3))
+    )
+    return pb.PopModel(
+        structural=pk.TwoCompartment(absorption=pk.FirstOrder()),
+        parameters={
+            "CL": typical(5.0, 0.5, 0.75),
+            "V1": typical(30.0, 0.2, 1.0),
+            "Q": typical(4.0, 0.5, 0.75),
+            "V2": typical(50.0, 0.5, 1.0),
+            "ka": typical(1.0, 0.2),
+        },
+        variability=apart if known else together,
+        residual=residual.Combined(prop=error[0], add=error[1]),
+    )
+
+
+STUDIES: dict[str, Callable[[], Study]] = {
+    "theophylline": theophylline,
+    "multiple_dose": multiple_dose,
+    "two_compartment": two_compartment,
+}

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytensor
@@ -219,13 +220,25 @@ class Route:
 
 
 def route(structural: LinearDeclaration, design: Design, output: Output = None) -> Route:
-    """Lay the events of `design` out for `structural`.
+    """Lay the events of `design` out for `structural`; done once and remembered as long as `design` lives.
 
     Raises
     ------
     ValueError
         The model has no such output, or a DVID of the observations is given none.
     """
+    kind = tuple(output.items()) if isinstance(output, Mapping) else output
+    known = _ROUTES.setdefault(design, {})
+    if (structural, kind) not in known:
+        known[structural, kind] = _route(structural, design, output)
+    return known[structural, kind]
+
+
+_ROUTES: WeakKeyDictionary[Design, dict[Any, Route]] = WeakKeyDictionary()
+
+
+def _route(structural: LinearDeclaration, design: Design, output: Output) -> Route:
+    """Lay the events out."""
     outputs, number = _outputs(structural, design, output)
     labels = [str(c) for c in np.unique(design.cmt[design.is_dose])]
     channels = used_channels(structural, labels)

@@ -22,9 +22,9 @@ def switches(
     (n_record,) int, (n_record,) int
         Or None, where no CMT is negative.
     """
-    labels = [str(one) for one in design.cmt]
-    if not any(one.startswith("-") for one in labels):
+    if not np.strings.startswith(design.cmt.astype(str), "-").any():
         return None
+    labels = [str(one) for one in design.cmt]
     bit = {state: 1 << i for i, state in enumerate(states)}
     before = np.zeros(design.n_record, dtype=np.int64)
     after = np.zeros(design.n_record, dtype=np.int64)

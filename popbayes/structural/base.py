@@ -170,6 +170,12 @@ class AbstractStructural(Declared):
                     f"or which takes no doses; its compartments that take doses are {known}. "
                     "Correct CMT or choose another model."
                 )
+            if data.ss[k] > 0 and data.amt[k] == 0 and rate < 0:
+                raise ValueError(
+                    f"{where} asks for the steady state of a constant infusion (AMT 0) at an estimated rate "
+                    f"(RATE = {rate:g}), which is not supported. Give RATE > 0 and let F scale it, or give "
+                    "an infusion (AMT > 0, RATE = -1) with II."
+                )
             for name in ways:
                 self._check_rate(self.channels[name], name, rate, where)
 
