@@ -21,8 +21,9 @@ from popbayes.engine.ode_declaration import is_ode
 from popbayes.engine.op import Output, Route, route
 from popbayes.engine.schedule import R_OUTPUT, Schedule
 
-WORTH_A_THREAD = 5000
-"""Records below which a thread costs more than it saves: about half a millisecond of work."""
+RECORDS_A_RUN = 10_000
+"""Records that a thread takes at a time: a quarter of a millisecond of work, and few enough for scratch to be used
+again rather than fetched anew from the system."""
 
 
 def evaluate(
@@ -87,17 +88,17 @@ def _evaluate(
     thetas = np.ascontiguousarray(thetas.reshape(-1, design.n_segment, len(vectors)))
     preds = np.empty((len(thetas), design.n_obs))
     workers = max(1, threads or os.cpu_count() or 1)
-    if len(thetas) >= workers or is_ode(structural):
+    if len(thetas) >= max(workers, 2) or is_ode(structural):
         workers = min(workers, len(thetas))
         parts = [(piece, schedule.arrays) for piece in np.array_split(thetas, workers)]
         targets = np.array_split(preds, workers)
     else:
-        parts = [(thetas, arrays) for arrays in _runs_of_subjects(schedule, workers)]
+        parts = [(thetas, arrays) for arrays in _runs_of_subjects(schedule)]
         targets = [preds] * len(parts)
     if len(parts) == 1:
         kernels.evaluate(thetas, *schedule.arrays, preds)
     else:
-        with ThreadPoolExecutor(len(parts)) as pool:
+        with ThreadPoolExecutor(min(workers, len(parts))) as pool:
             # list(): wait for all, and raise what any of them raised
             calls = zip(parts, targets, strict=True)
             list(pool.map(lambda call: kernels.evaluate(call[0][0], *call[0][1], call[1]), calls))
@@ -154,17 +155,20 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     return out
 
 
-def _runs_of_subjects(schedule: Schedule, number: int) -> list[tuple[np.ndarray, ...]]:
-    """The schedule's arrays for runs of subjects of about equal work, in which each writes its own rows."""
+def _runs_of_subjects(schedule: Schedule) -> list[tuple[np.ndarray, ...]]:
+    """The schedule's arrays for runs of subjects; each writes its own observations."""
     n_subject = len(schedule.subjects) - 1
-    number = min(number, max(1, len(schedule.times) // WORTH_A_THREAD), n_subject)
+    number = min(n_subject, max(1, len(schedule.times) // RECORDS_A_RUN))
     aims = np.linspace(0, schedule.subjects[-1], number + 1)[1:-1]
     ends = [0, *np.searchsorted(schedule.subjects, aims).tolist(), n_subject]
     runs = []
     for low, high in itertools.pairwise(ends):
+        first, last = schedule.subjects[low], schedule.subjects[high]
         one = replace(
             schedule,
-            subjects=schedule.subjects[low : high + 1],
+            subjects=schedule.subjects[low : high + 1] - first,
+            records=schedule.records[first:last],
+            times=schedule.times[first:last],
             first_stream=schedule.first_stream[low : high + 1],
         )
         runs.append(one.arrays)
