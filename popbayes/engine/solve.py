@@ -22,8 +22,8 @@ from popbayes.engine.op import Output, Route, route
 from popbayes.engine.schedule import R_OUTPUT, Schedule
 
 RECORDS_A_RUN = 10_000
-"""Records that a thread takes at a time: a quarter of a millisecond of work, and few enough for scratch to be used
-again rather than fetched anew from the system."""
+"""Records that a thread takes at a time: a quarter of a millisecond of work, and few enough for its scratch
+to be used again rather than fetched anew from the system."""
 
 
 def evaluate(
