@@ -106,8 +106,9 @@ def fit(
         for is sampled without it: ``dt.attrs["warm_start"]`` says why, and a warning where it was asked for.
     centring : "auto", "centred" or "non-centred"
         How random effects are sampled whose `centred` the model leaves open. "auto": after a warm start,
-        between centred and non-centred subject by subject; without one, each part of `variability` as the
-        information in its data at the prior medians suggests. The posterior and its names are the same.
+        between centred and non-centred subject by subject where effects are independent; correlated ones, and
+        all without a warm start, part by part as the information in the data suggests. The posterior and
+        its names are the same.
     log_likelihood : bool
         Also store the log density of every observation given every draw, which `popbayes.loo` needs; it
         computes it by itself where it is absent. Draws x observations numbers.
@@ -235,7 +236,11 @@ class Plan:
 
 
 def _plan(study: Study, warm: WarmStart | None, centring: str, given: Mapping[str, Any], seed: int) -> Plan:
-    between: Information | None = warm.information if warm is not None and centring == "auto" else None
+    # written out for correlated effects, the map takes minutes to compile; those are centred or not as a whole
+    apart = not study.model.correlated_blocks
+    between: Information | None = None
+    if warm is not None and centring == "auto" and apart:
+        between = warm.information
     if between is None:
         study = Study(centred_model(study, centring, warm), study.events)
     graph = building.build(study.model, study.events, between)

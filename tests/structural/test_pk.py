@@ -176,6 +176,12 @@ def test_doses_that_a_model_cannot_take_are_refused_by_row_and_subject():
         solve(ONE, Regimen([1.0]).dose(10, rate=-1), parameters(ONE))
 
 
+def test_a_constant_infusion_of_estimated_rate_is_refused_at_steady_state():
+    model = pk.OneCompartment(iv=pk.Intravenous(R=True))
+    with pytest.raises(ValueError, match=r"row 1 \(ID 1\).*constant infusion.*RATE = -1"):
+        solve(model, Regimen([1.0]).dose(0, rate=-1, ss=1), {"CL": 1.0, "V": 1.0, "R1": 2.0})
+
+
 def test_solve_refuses_parameters_that_do_not_fit():
     with pytest.raises(ValueError, match=r"Missing: V\. Unknown: Vc"):
         solve(ONE, Regimen([1.0]).dose(10), {"ka": 1.0, "CL": 1.0, "Vc": 1.0})
