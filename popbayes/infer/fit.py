@@ -236,7 +236,7 @@ class Plan:
 
 
 def _plan(study: Study, warm: WarmStart | None, centring: str, given: Mapping[str, Any], seed: int) -> Plan:
-    # written out for correlated effects, the map takes minutes to compile; those are centred or not as a whole
+    # for correlated effects the map takes minutes to compile; those are centred or not as a whole
     apart = not study.model.correlated_blocks
     between: Information | None = None
     if warm is not None and centring == "auto" and apart:
