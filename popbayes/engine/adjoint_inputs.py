@@ -35,8 +35,7 @@ from popbayes.engine.staged import G_PACE, G_STAGES
 
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = 0
-CHANGES = STREAMS = INFUSIONS = STAGED_INPUTS = ACCUMULATES = True
-WEIGHTS = 0
+INFUSIONS = STAGED_INPUTS = ACCUMULATES = True
 COLUMN: tuple[int, ...] = ()
 SLOT_F: tuple[int, ...] = ()
 SLOT_LAG: tuple[int, ...] = ()

@@ -35,8 +35,7 @@ from popbayes.engine.stages import span
 
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = 0
-CHANGES = STREAMS = INFUSIONS = STAGED_INPUTS = ACCUMULATES = SWITCHES = True
-WEIGHTS = 0
+INFUSIONS = STAGED_INPUTS = ACCUMULATES = True
 COLUMN: tuple[int, ...] = ()
 SLOT_F: tuple[int, ...] = ()
 SLOT_LAG: tuple[int, ...] = ()
@@ -53,8 +52,6 @@ def _unbound(*_):
 
 add_staged = advance_staged = _unbound
 
-# Modes that add up to less than this part of their size have cancelled.
-CANCELLED = 4e-15
 # A steady state in which more infusions than this run at once is a failed solve (nan).
 MOST_OVERLAPPING = 10_000
 

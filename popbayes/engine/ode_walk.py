@@ -257,7 +257,7 @@ def observe(k, seg, coefs, ri, rt, pred, w, tape, slots):
             total += w[Z + m * N_ROWS + r]
             size += abs(w[Z + m * N_ROWS + r])
         # modes that cancel (nothing has arrived yet) are zero, not their rounding error
-        w[D + r] = 0.0 if abs(total) <= CANCELLED * size else total
+        w[D + r] = 0.0 if abs(total) < CANCELLED * size else total
     pred[ri[k, R_OBS]] = output(ri[k, R_OUTPUT], rt[k], w, X, 0, w, coefs, seg)
 
 

@@ -26,8 +26,8 @@ from popbayes.infer.starts import Layout, Starts, explain_start, made_starts, st
 from popbayes.infer.tree import Study, drawn_dataset, new_tree, root_attrs, study_groups
 from popbayes.infer.warm_start import NotHonoured, WarmStart, started
 from popbayes.model import PopModel
-from popbayes.parameters.naming import listed
 from popbayes.parameters.priors import Fixed
+from popbayes.wording import listed
 
 TARGET_ACCEPT = 0.8
 MAX_TREEDEPTH = 10

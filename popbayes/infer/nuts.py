@@ -8,7 +8,7 @@ from popbayes.infer.nuts_blackjax import BlackJAX
 from popbayes.infer.nuts_numpyro import NumPyro
 from popbayes.infer.nuts_nutpie import Nutpie
 from popbayes.infer.nuts_pymc import PyMC
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 SAMPLERS: dict[str, AbstractSampler] = {
     sampler.name: sampler for sampler in (Nutpie(), PyMC(), NumPyro(), BlackJAX())

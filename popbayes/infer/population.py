@@ -12,8 +12,8 @@ from popbayes.infer.pointwise import flat_draws
 from popbayes.model import PopModel
 from popbayes.model.derived import derived_log_weights
 from popbayes.parameters.family import AbstractPrior
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import Fixed
+from popbayes.wording import listed, nearest
 
 CANDIDATES = 50
 """Draws from the priors of the parameters for each one that priors of derived quantities keep."""

@@ -23,7 +23,7 @@ from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study
 from popbayes.model.checks import check_separate_priors
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 Report = Callable[[int, float, str], None]
 

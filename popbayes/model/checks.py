@@ -11,10 +11,10 @@ from popbayes.model.derived import body_parameters, body_states
 from popbayes.parameters.derived import AbstractDerived, Cmax
 from popbayes.parameters.grouped import AbstractGrouped
 from popbayes.parameters.levels import AbstractLevels
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
 from popbayes.structural.base import AbstractStructural
+from popbayes.wording import listed, nearest
 
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel

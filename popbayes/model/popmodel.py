@@ -19,7 +19,6 @@ from popbayes.observation.endpoints import ObservationModel, observation_fields
 from popbayes.parameters.derived import derived_from_dict
 from popbayes.parameters.effect import Coefficient, Values
 from popbayes.parameters.family import AbstractPrior
-from popbayes.parameters.naming import listed
 from popbayes.parameters.parameter import Parameter, parameter_from_dict
 from popbayes.parameters.priors import Fixed
 from popbayes.parameters.random_effects import Fixed as FixedEffects
@@ -32,6 +31,7 @@ from popbayes.parameters.variability import (
     variability_from_dict,
 )
 from popbayes.structural.base import AbstractStructural, structural_from_dict
+from popbayes.wording import listed
 
 FORMAT = 1
 """Version of the JSON form."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from popbayes.observation.rows import BETWEEN, LEFT_OUT, MEASURED, Rows
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 __all__ = ["M1", "M2", "M3", "M4", "M5", "M6", "M7", "AbstractCensoring", "censoring_from_dict"]
 

@@ -12,7 +12,7 @@ from popbayes.observation.censoring import AbstractCensoring, censoring_from_dic
 from popbayes.observation.law import AbstractLaw
 from popbayes.observation.stratified import Stratified
 from popbayes.parameters.family import AbstractPrior
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 STRATIFIED = "Stratified"
 KINDS: dict[str, type[AbstractLaw]] = {**residuals.KINDS, **outcomes.KINDS}

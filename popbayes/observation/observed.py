@@ -13,7 +13,7 @@ from popbayes.observation.endpoints import Kind, ObservationModel
 from popbayes.observation.law import Sigma
 from popbayes.observation.rows import BETWEEN, MEASURED, Rows, assemble, cut
 from popbayes.observation.stratified import level_text
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 ROWS_SHOWN = 8
 

@@ -9,7 +9,7 @@ import numpy as np
 from popbayes.observation.law import Sigma
 from popbayes.observation.scatter import AbstractResidual
 from popbayes.observation.stratified import Stratified as Stratified
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 __all__ = [
     "AbstractResidual",

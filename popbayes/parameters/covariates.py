@@ -8,9 +8,9 @@ from popbayes.parameters.effect import AbstractCovariate
 from popbayes.parameters.equation import Equation, Interaction
 from popbayes.parameters.growth import Allometry, Maturation
 from popbayes.parameters.levels import Categorical, Diplotype, Genotype
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import prior_from_dict
 from popbayes.parameters.selection import Select, selection_from_dict
+from popbayes.wording import listed, nearest
 
 __all__ = [
     "AbstractCovariate",

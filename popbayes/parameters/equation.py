@@ -9,8 +9,8 @@ import numpy as np
 from popbayes import dims
 from popbayes.engine.formula import Formula
 from popbayes.parameters.effect import AbstractCovariate, Coefficient, Columns, Values, latex_column, plain
-from popbayes.parameters.naming import listed
 from popbayes.parameters.priors import as_prior
+from popbayes.wording import listed
 
 __all__ = ["Equation", "Interaction"]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 KINDS: dict[str, tuple[str, Callable[[float], bool] | None]] = {
     "real": ("a finite number", math.isfinite),

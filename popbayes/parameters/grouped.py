@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from popbayes.parameters.naming import listed
 from popbayes.parameters.random_effects import AbstractVariability, lkj_shape
+from popbayes.wording import listed
 
 SUBJECT_COLUMN = "ID"
 

@@ -19,9 +19,9 @@ from popbayes.parameters.effect import (
 )
 from popbayes.parameters.family import AbstractPrior, real_number
 from popbayes.parameters.kinds import KINDS, kind_of
-from popbayes.parameters.naming import listed
 from popbayes.parameters.priors import as_prior
 from popbayes.parameters.real_line import Normal
+from popbayes.wording import listed
 
 __all__ = ["Allometry", "Maturation"]
 

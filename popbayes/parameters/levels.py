@@ -7,7 +7,7 @@ from typing import Any, Self, final
 import numpy as np
 
 from popbayes.parameters.effect import AbstractColumn, Columns, Values, level
-from popbayes.parameters.naming import listed, nearest
+from popbayes.wording import listed, nearest
 
 
 @dataclass(frozen=True)

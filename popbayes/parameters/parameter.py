@@ -9,8 +9,8 @@ from popbayes import dims
 from popbayes.parameters.covariates import AbstractCovariate, covariate_from_dict
 from popbayes.parameters.effect import AbstractColumn, Columns, Values
 from popbayes.parameters.family import AbstractPrior, real_number
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import Fixed, as_prior, prior_from_dict
+from popbayes.wording import listed, nearest
 
 SCALES = ("log", "logit", "identity")
 

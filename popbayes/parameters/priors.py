@@ -28,7 +28,6 @@ from popbayes.parameters.interval import (
     Uniform,
     VonMises,
 )
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.positive import (
     ChiSquared,
     Exponential,
@@ -59,6 +58,7 @@ from popbayes.parameters.real_line import (
     StudentT,
 )
 from popbayes.parameters.spread import InverseWishart, ScaledInverseChiSquared
+from popbayes.wording import listed, nearest
 
 
 @final

@@ -8,9 +8,9 @@ from typing import Any, final
 import numpy as np
 
 from popbayes.parameters.family import AbstractPrior, real_number
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.positive import LogNormal
 from popbayes.parameters.spread import InverseWishart
+from popbayes.wording import listed, nearest
 
 __all__ = ["Published", "published"]
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from popbayes.parameters.family import AbstractPrior, real_number
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import Fixed as Known
 from popbayes.parameters.priors import as_prior
 from popbayes.parameters.spread import InverseWishart
+from popbayes.wording import listed, nearest
 
 
 @dataclass(frozen=True)

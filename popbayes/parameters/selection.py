@@ -9,7 +9,7 @@ import numpy as np
 
 from popbayes.parameters.effect import AbstractCovariate, Coefficient, Columns, Values, latex_column, plain
 from popbayes.parameters.family import real_number
-from popbayes.parameters.naming import listed
+from popbayes.wording import listed
 
 __all__ = ["R2D2", "Horseshoe", "Select"]
 

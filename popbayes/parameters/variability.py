@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from popbayes.parameters.grouped import AbstractGrouped, Level, Occasion
-from popbayes.parameters.naming import listed, nearest
 from popbayes.parameters.priors import prior_from_dict
 from popbayes.parameters.random_effects import (
     AbstractVariability,
@@ -15,6 +14,7 @@ from popbayes.parameters.random_effects import (
     positive_prior,
 )
 from popbayes.parameters.spread import InverseWishart
+from popbayes.wording import listed, nearest
 
 __all__ = [
     "AbstractGrouped",

@@ -11,8 +11,8 @@ from popbayes.data.events import EventTable
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.interval import Beta
 from popbayes.parameters.kinds import kind_of
-from popbayes.parameters.naming import listed
 from popbayes.parameters.positive import LogNormal
+from popbayes.wording import listed
 
 __all__ = ["WeaklyInformative", "weakly_informative"]
 
