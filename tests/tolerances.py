@@ -10,3 +10,4 @@ PUBLISHED = {"rtol": 5e-3, "atol": 0.0}  # against a table printed with three fi
 MCSE = 4.0  # posterior means: within this many Monte-Carlo standard errors of both samples
 POSTERIOR_SD = 0.08  # posterior SDs: relative difference
 ENOUGH_ESS = 400.0  # effective draws below which a Monte-Carlo claim is not made
+SUMMED = {"rel": 1e-13}  # a closed form against its sum term by term: a few hundred roundings
