@@ -17,7 +17,7 @@ from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 
 
 class _NoEnvironment:
-    """Stands for the code generator where numba tells it a function's environment, which kernels do not use."""
+    """Takes the environment that numba registers with a finished function; kernels do not use theirs."""
 
     def set_env(self, name: str, env: Any) -> None:
         """Do nothing."""
