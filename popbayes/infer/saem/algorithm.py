@@ -36,6 +36,10 @@ Report = Callable[[int, float, str], None]
 """Told after each iteration: its number, -2 log p(y | eta), and the phase."""
 
 
+def _silent(iteration: int, objective: float, phase: str) -> None:
+    """Tell nothing."""
+
+
 class NotHonoured(ValueError):
     """A model that SAEM cannot estimate on these data."""
 
@@ -54,6 +58,7 @@ class Progress:
     loglik: list[float] = field(default_factory=list)
     explored: int = 0
     drift: np.ndarray | None = None
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,34 +110,47 @@ class Iterations:
         self.coordinates: tuple[Coordinate, ...] = coordinates
         self.priors = log_densities([one.prior for one in coordinates]) if use_priors else None
         self.first = self.layout.start
+        self.exactly = False
 
-    def begin_at(self, given: Mapping[str, Any]) -> None:
+    def begin_at(self, given: Mapping[str, Any], exactly: bool = False) -> None:
         """Begin at these typical values, coefficients and residual parameters instead of prior medians.
 
         Parameters
         ----------
         given : mapping
             Other names are left alone: the covariance of random effects starts wide whatever it is.
+        exactly : bool
+            Begin there, rather than at the best of many places around.
         """
         first = self.layout.start.copy()
         for k, one in enumerate(self.layout.coordinates):
             if one.name in given:
                 value = np.asarray(given[one.name], dtype=np.float64)
                 first[k] = one.free(value if one.level is None else value[one.level])
-        self.first = first
+        self.first, self.exactly = first, exactly
 
     def run(self, report: Report | None = None) -> Found:
         """Explore, smooth, average; on Ctrl-C, average what there is."""
-        state = self._begin()
-        tell = report or (lambda iteration, objective, phase: None)
-        interrupted = False
+        return self.smoothed(self.explored(report), report)
+
+    def explored(self, report: Report | None = None) -> Progress:
+        """The first phase; on Ctrl-C, what there is."""
+        state, tell = self._begin(), report or _silent
         try:
             self._explore(state, tell)
-            self._smooth(state, tell)
         except KeyboardInterrupt:
             if len(state.trace) < WINDOW:
                 raise
-            interrupted = True
+            state.interrupted = True
+        return state
+
+    def smoothed(self, state: Progress, report: Report | None = None) -> Found:
+        """The second phase, and the averages of it; on Ctrl-C, averages of what there is."""
+        if not state.interrupted:
+            try:
+                self._smooth(state, report or _silent)
+            except KeyboardInterrupt:
+                state.interrupted = True
         explored = state.explored or len(state.trace)
         drift = state.drift if state.drift is not None else np.full(len(state.trace[-1]), np.inf)
         trace = np.array(state.trace)
@@ -147,13 +165,15 @@ class Iterations:
             loglik=np.array(state.loglik),
             exploratory=explored,
             curvature=state.curvature,
-            converged=not interrupted and bool(np.all(drift < self.settings.tolerance)),
+            converged=not state.interrupted and bool(np.all(drift < self.settings.tolerance)),
             drift=drift,
-            interrupted=interrupted,
+            interrupted=state.interrupted,
         )
 
     def _begin(self) -> Progress:
-        x, omega = better_start(self.layout, self.likelihood, self.first, self.rng), self.pattern.start(WIDE)
+        x, omega = self.first, self.pattern.start(WIDE)
+        if not self.exactly:
+            x = better_start(self.layout, self.likelihood, x, self.rng)
         shape = (self.chains, self.n_subject, len(omega))
         values = self.layout.values(x[None])
         eta = np.zeros(shape)
@@ -278,6 +298,14 @@ class Iterations:
         state.x, state.omega = x, omega
         walk.eta = zeta - self.layout.centre(x[:q])
         walk.loglik = self.likelihood(self.layout.values(x[None]), walk.eta)
+
+    def penalty(self, x: np.ndarray, omega: np.ndarray) -> float:
+        """-2 log density of the priors in natural units; 0 where they are not used."""
+        if self.priors is None:
+            return 0.0
+        free = np.concatenate([x, np.log(np.sqrt(np.diag(omega))[self.pattern.estimated])])
+        natural = np.array([one.natural(value) for one, value in zip(self.coordinates, free, strict=True)])
+        return -2.0 * (float(np.sum(self.priors(natural[:, None]))) + self.pattern.log_lkj(omega))
 
     def prior_curvature(self, found: Found) -> np.ndarray:
         """Minus the second derivatives of the log prior at the estimates, not below 0; 0 for correlations."""

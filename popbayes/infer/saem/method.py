@@ -11,6 +11,7 @@ from popbayes.infer.estimation.modes import modes
 from popbayes.infer.saem import algorithm
 from popbayes.infer.saem.algorithm import Iterations
 from popbayes.infer.saem.conditional import Conditional, conditional_draws
+from popbayes.infer.saem.either import either
 from popbayes.infer.saem.importance import importance
 from popbayes.infer.saem.louis import louis
 from popbayes.infer.saem.metropolis import Population
@@ -72,7 +73,7 @@ class Saem(AbstractSaem):
         """Iterate, then draw."""
         run = Iterations(problem.density, self, problem.seed, use_priors=problem.log_prior is not None)
         run.begin_at(problem.coordinates.start)
-        found = run.run(lambda k, value, phase: problem.report(k, value, phase))
+        run, found, said = either(run, problem.seed, lambda k, value, phase: problem.report(k, value, phase))
         conditional = conditional_draws(run, found, self.draws)
         covariance, problems = _covariance(run, found, conditional, problem.coordinates)
         values = as_values(run.layout, run.pattern, found.x, found.omega)
@@ -84,9 +85,9 @@ class Saem(AbstractSaem):
             objectives=self._objectives(run, found, conditional),
             trace=_trace(run, found, problem.coordinates),
             converged=found.converged,
-            messages=[*_messages(found, self), *problems],
+            messages=[*_messages(found, self), *said.messages, *problems],
             information="Louis",
-            attrs={"exploratory_iterations": found.exploratory},
+            attrs={"exploratory_iterations": found.exploratory, **said.attrs},
         )
 
     def _objectives(
@@ -94,7 +95,7 @@ class Saem(AbstractSaem):
     ) -> dict[str, Objective]:
         values, population = run.layout.values(found.x[None]), Population.of(found.omega)
         of_subjects, error = importance(
-            run.likelihood, values, population, conditional, self.importance, run.rng
+            run.likelihood, values, population, conditional.mean, conditional.covariance, self.importance, run.rng
         )
         return {"importance_sampling": Objective(of_subjects, error)}
 

@@ -78,6 +78,15 @@ class Pattern:
         medians[self.estimated] = [max(one.prior.start(), least) for one in self.coordinates]
         return np.diag(np.where(self.estimated, medians, self.known) ** 2)
 
+    def log_lkj(self, omega: np.ndarray) -> float:
+        """Log density of the correlations under their priors, up to a constant."""
+        sds = np.sqrt(np.diag(omega))
+        total = 0.0
+        for block, lkj in self.blocks:
+            place = np.ix_(block, block)
+            total += (lkj - 1.0) * float(np.linalg.slogdet((omega / np.outer(sds, sds))[place])[1])
+        return total
+
     def likeliest(
         self, squares: np.ndarray, n: int, before: np.ndarray, prior: Quadratic | None
     ) -> np.ndarray:
