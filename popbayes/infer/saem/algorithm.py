@@ -99,8 +99,9 @@ class Iterations:
 
     def __init__(self, density: SubjectDensity, settings: AbstractSaem, seed: int, use_priors: bool):
         study = density.study
-        self.layout = Layout.of(study)
-        self.pattern = Pattern.of(study.model)
+        self.effects = density.layout
+        self.layout = Layout.of(study, self.effects)
+        self.pattern = Pattern.of(study.model, self.effects)
         self.likelihood = SubjectLikelihood(density)
         self.settings = settings
         self.rng = np.random.default_rng(np.random.SeedSequence(seed))
@@ -174,13 +175,13 @@ class Iterations:
         x, omega = self.first, self.pattern.start(WIDE)
         if not self.exactly:
             x = better_start(self.layout, self.likelihood, x, self.rng)
-        shape = (self.chains, self.n_subject, len(omega))
+        shape = (self.chains, self.n_subject, self.effects.size)
         values = self.layout.values(x[None])
         eta = np.zeros(shape)
         loglik = self.likelihood(values, eta)
         centre = self.layout.centre(x[: len(self.layout.linear)])
         n = len(self.layout.others)
-        walk = Walk.begin(eta, loglik, omega)
+        walk = Walk.begin(eta, loglik, self.effects.repeated(omega))
         walk.mean = walk.mean + centre
         return Progress(x, omega, walk, eta.mean(axis=0) + centre, omega, np.zeros((n, n)))
 
@@ -206,12 +207,16 @@ class Iterations:
                 f"density ({len(lost)} subject(s) in all)."
             )
 
+    def population(self, omega: np.ndarray) -> Population:
+        """The distribution of a subject's random effects, from the covariance of the basic ones."""
+        return Population.of(self.effects.repeated(omega))
+
     def _rescue(self, state: Progress) -> bool:
         """Bring subjects out of minor modes; whether any was in one."""
         values = self.layout.values(state.x[None])
         point = as_values(self.layout, self.pattern, state.x, state.omega)
         seed = int(self.rng.integers(2**31))
-        return rescue(self.likelihood, values, point, state.walk, Population.of(state.omega), seed)
+        return rescue(self.likelihood, values, point, state.walk, self.population(state.omega), seed)
 
     def _is_stationary(self, state: Progress) -> bool:
         rows = np.array(state.trace[-3 * WINDOW :])
@@ -235,14 +240,14 @@ class Iterations:
     def _iterate(self, state: Progress, gain: float, annealing: bool, adapt: float) -> None:
         """Move the random effects, then the population values."""
         layout, walk, q = self.layout, state.walk, len(self.layout.linear)
-        population = Population.of(state.omega)
+        population = self.population(state.omega)
         values = layout.values(state.x[None])
         centre = layout.centre(state.x[:q])
         sweep(walk, population, centre, lambda eta: self.likelihood(values, eta), self.rng, adapt)
         zeta = walk.eta + centre
         walk.learn(zeta, max(gain * 0.1, 0.01))
         mean = zeta.mean(axis=0)
-        squares = np.einsum("cni,cnj->ij", zeta, zeta) / len(zeta) / max(self.n_subject, 1)
+        squares = self.effects.squares(zeta)
         state.zeta = state.zeta + gain * (mean - state.zeta)
         before = state.squares if len(state.trace) else squares
         state.squares = before + gain * (squares - before)
@@ -263,11 +268,13 @@ class Iterations:
         """Covariance from the sums of squares around the regression."""
         if not len(state.omega):
             return state.omega
-        centre = self.layout.centre(coefficients)
-        cross = state.zeta.T @ centre / self.n_subject
-        squares = state.squares - cross - cross.T + centre.T @ centre / self.n_subject
+        n = self.effects.n_eta
+        centre = self.layout.centre(coefficients)[:, :n]
+        cross = state.zeta[:, :n].T @ centre / self.n_subject
+        squares = state.squares.copy()
+        squares[:n, :n] += centre.T @ centre / self.n_subject - cross - cross.T
         squares = masked(self.pattern, squares) + 1e-8 * np.eye(len(squares))
-        return self.pattern.likeliest(squares, self.n_subject, state.omega, prior)
+        return self.pattern.likeliest(squares, state.omega, prior)
 
     def _others_step(
         self, state: Progress, values: Any, gain: float, annealing: bool, prior: Quadratic | None
@@ -351,14 +358,15 @@ class Iterations:
 
     def _errors(self, state: Any) -> np.ndarray:
         """Standard errors as if the random effects were observed, in the order of the trace."""
-        precision = np.linalg.inv(state.omega) if len(state.omega) else state.omega
+        precision = self.population(state.omega).precision
         weighted = np.einsum("nik,ij->njk", self.layout.design_matrix, precision)
         information = np.einsum("njk,njl->kl", weighted, self.layout.design_matrix)
         linear = np.sqrt(np.maximum(np.diag(np.linalg.pinv(information)), 1e-12))
         size = np.abs(np.diag(np.linalg.pinv(state.curvature))) if len(state.curvature) else np.zeros(0)
-        spread = np.full(len(self.pattern.coordinates), (2 * self.n_subject) ** -0.5)
+        counts = self.effects.counts
+        spread = (2 * counts[self.pattern.estimated]) ** -0.5
         corr = self._row(state)[len(self.coordinates) :]
-        pairs = np.maximum(1 - corr**2, 0.05) / np.sqrt(self.n_subject)
+        pairs = np.maximum(1 - corr**2, 0.05) / np.sqrt([counts[i] for i, _ in self.pattern.pairs])
         return np.concatenate([linear, np.sqrt(np.maximum(size, 1e-12)), spread, pairs])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from popbayes.infer.estimation.flip_flop import DECIDED, Verdict, exchanged, verdict
 from popbayes.infer.saem.algorithm import WINDOW, Found, Iterations, NotHonoured, Progress, Report
 from popbayes.infer.saem.importance import importance
-from popbayes.infer.saem.metropolis import Population, Walk
+from popbayes.infer.saem.metropolis import Walk
 from popbayes.infer.saem.spread import as_values
 
 ENOUGH = 500
@@ -85,7 +85,7 @@ def height(run: Iterations, state: Progress) -> Height:
     x, omega = run.from_row(np.array(state.trace[-WINDOW:]).mean(axis=0))
     walk: Walk = state.walk
     mean = walk.mean - run.layout.centre(x[: len(run.layout.linear)])
-    values, population = run.layout.values(x[None]), Population.of(omega)
+    values, population = run.layout.values(x[None]), run.population(omega)
     of_subjects, error = importance(
         run.likelihood, values, population, mean, walk.covariance, ENOUGH, run.rng
     )

@@ -14,7 +14,6 @@ from popbayes.infer.saem.conditional import Conditional, conditional_draws
 from popbayes.infer.saem.either import either
 from popbayes.infer.saem.importance import importance
 from popbayes.infer.saem.louis import louis
-from popbayes.infer.saem.metropolis import Population
 from popbayes.infer.saem.settings import AbstractSaem
 from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.tree import Study
@@ -63,7 +62,7 @@ class Saem(AbstractSaem):
     def check(self, study: Study) -> None:
         """Refuse what has no random effects, or priors that are not of one quantity each."""
         check_separate_priors(study.model, "pb.Saem")
-        if not study.model.eta_names:
+        if not study.model.eta_names and not study.model.groupings:
             raise ValueError(
                 "pb.Saem estimates models with random effects; this one has none (variability is empty). "
                 "Use pb.FirstOrder(), which is exact for it."
@@ -77,7 +76,7 @@ class Saem(AbstractSaem):
         conditional = conditional_draws(run, found, self.draws)
         covariance, problems = _covariance(run, found, conditional, problem.coordinates)
         values = as_values(run.layout, run.pattern, found.x, found.omega)
-        mode, _ = modes(problem.density, values, conditional.likeliest(found.omega))
+        mode, _ = modes(problem.density, values, conditional.likeliest(run.population(found.omega)))
         return Found(
             x=problem.coordinates.vector(values),
             covariance=covariance,
@@ -93,7 +92,7 @@ class Saem(AbstractSaem):
     def _objectives(
         self, run: Iterations, found: algorithm.Found, conditional: Conditional
     ) -> dict[str, Objective]:
-        values, population = run.layout.values(found.x[None]), Population.of(found.omega)
+        values, population = run.layout.values(found.x[None]), run.population(found.omega)
         of_subjects, error = importance(
             run.likelihood, values, population, conditional.mean, conditional.covariance, self.importance, run.rng
         )
