@@ -5,7 +5,7 @@ r"""An estimate as groups of a DataTree: `estimates`, `eta`, `objective` and `tr
 | estimates | the population values, named and shaped as in a posterior; and over `parameter` (rows of the parameter table that are estimated): `value`, `se`, `rse_percent`, `covariance` and `correlation` (parameter, parameter_); ``attrs["condition_number"]`` |
 | eta | `mode`, `sd` (subject, eta_of), `covariance`; `mean` where the method has it; `{P}` at the modes; of occasions `eta_occ` (modes), `eta_occ_sd` and `eta_occ_mean` (occasion, gamma_of) |
 | objective | over `approximation`: `minus2ll`, `ofv` (without n log 2 pi), `mc_error`, `aic`, `bic_subjects`, `bic_observations`, `bic_mixed`; `minus2ll_subject` (approximation, subject) |
-| trace | over `iteration`: `value` (iteration, parameter), `objective`, and what else the method says |
+| trace | over `iteration`: `value` (iteration, parameter), `objective`, and what else the method says (`smoothing`: the phase of SAEM; `gradient`: the decrease that the next step promises); `drift` (parameter): of SAEM's averages at the end, in standard errors |
 """  # noqa: E501
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def result_groups(study: Study, coordinates: Coordinates, found: Found) -> dict[
         dims.ESTIMATES: estimates(study.model, coordinates, found),
         dims.ETA: random_effects(study, coordinates, found),
         dims.OBJECTIVE: objectives(study, coordinates, found.objectives),
-        dims.TRACE: trace(coordinates, found.trace),
+        dims.TRACE: trace(coordinates, found.trace, found.drift),
     }
 
 
@@ -160,11 +160,15 @@ def _is_random(model: PopModel, row: Row) -> bool:
     return row.kind in ("omega", "level", "corr") or row.parameter in varying
 
 
-def trace(coordinates: Coordinates, found: Mapping[str, np.ndarray]) -> xr.Dataset:
-    """Values and objective of every iteration."""
+def trace(
+    coordinates: Coordinates, found: Mapping[str, np.ndarray], drift: np.ndarray | None = None
+) -> xr.Dataset:
+    """Values and objective of every iteration, and what each value still drifts by at the end."""
     values = np.array([coordinates.natural(x) for x in found["x"]]).reshape(len(found["x"]), coordinates.size)
     variables: dict[str, Any] = {"value": ((dims.ITERATION, dims.PARAMETER), values)}
     variables |= {name: (dims.ITERATION, one) for name, one in found.items() if name != "x"}
+    if drift is not None:
+        variables["drift"] = (dims.PARAMETER, drift)
     return xr.Dataset(
         variables, coords={dims.PARAMETER: coordinates.labels, dims.ITERATION: np.arange(len(values))}
     )

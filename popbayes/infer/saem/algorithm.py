@@ -79,7 +79,8 @@ class Found:
         Iterations of the first phase.
     converged : bool
     drift : (n,)
-        Of the averages between the last two thirds of the smoothing phase, in standard errors.
+        Of the averages between the last two thirds of the smoothing phase, in standard errors as if the random
+        effects were observed (which are the smaller ones).
     """
 
     x: np.ndarray
@@ -111,7 +112,7 @@ class Iterations:
         self.coordinates: tuple[Coordinate, ...] = coordinates
         self.priors = log_densities([one.prior for one in coordinates]) if use_priors else None
         self.first = self.layout.start
-        self.exactly = False
+        self.given: Mapping[str, Any] | None = None
 
     def begin_at(self, given: Mapping[str, Any], exactly: bool = False) -> None:
         """Begin at these typical values, coefficients and residual parameters instead of prior medians.
@@ -119,26 +120,37 @@ class Iterations:
         Parameters
         ----------
         given : mapping
-            Other names are left alone: the covariance of random effects starts wide whatever it is.
+            The covariance of random effects starts wide whatever it is.
         exactly : bool
-            Begin there, rather than at the best of many places around.
+            Begin there and with that covariance, rather than at the best of many places around, and wide.
         """
         first = self.layout.start.copy()
         for k, one in enumerate(self.layout.coordinates):
             if one.name in given:
                 value = np.asarray(given[one.name], dtype=np.float64)
                 first[k] = one.free(value if one.level is None else value[one.level])
-        self.first, self.exactly = first, exactly
+        self.first = first
+        self.given = given if exactly else None
 
     def run(self, report: Report | None = None) -> Found:
         """Explore, smooth, average; on Ctrl-C, average what there is."""
         return self.smoothed(self.explored(report), report)
 
-    def explored(self, report: Report | None = None) -> Progress:
-        """The first phase; on Ctrl-C, what there is."""
-        state, tell = self._begin(), report or _silent
+    def explored(
+        self, report: Report | None = None, state: Progress | None = None, most: int | None = None
+    ) -> Progress:
+        """The first phase, or what is left of it; on Ctrl-C, what there is.
+
+        Parameters
+        ----------
+        state : Progress, optional
+            Where to go on.
+        most : int, optional
+            Iterations at most, in all.
+        """
+        state, tell = state or self._begin(), report or _silent
         try:
-            self._explore(state, tell)
+            self._explore(state, tell, most or self.settings.exploratory)
         except KeyboardInterrupt:
             if len(state.trace) < WINDOW:
                 raise
@@ -172,9 +184,11 @@ class Iterations:
         )
 
     def _begin(self) -> Progress:
-        x, omega = self.first, self.pattern.start(WIDE)
-        if not self.exactly:
-            x = better_start(self.layout, self.likelihood, x, self.rng)
+        if self.given is None:
+            x = better_start(self.layout, self.likelihood, self.first, self.rng)
+            omega = self.pattern.start(WIDE)
+        else:
+            x, omega = self.first, self.pattern.covariance(self.given)
         shape = (self.chains, self.n_subject, self.effects.size)
         values = self.layout.values(x[None])
         eta = np.zeros(shape)
@@ -185,10 +199,11 @@ class Iterations:
         walk.mean = walk.mean + centre
         return Progress(x, omega, walk, eta.mean(axis=0) + centre, omega, np.zeros((n, n)))
 
-    def _explore(self, state: Progress, tell: Report) -> None:
+    def _explore(self, state: Progress, tell: Report, most: int) -> None:
         """Iterate with gain 1 until no quantity drifts."""
-        for iteration in range(1, self.settings.exploratory + 1):
-            self._iterate(state, 1.0, annealing=iteration <= ANNEALED, adapt=0.3)
+        slowly = ANNEALED if self.given is None else 0
+        for iteration in range(len(state.trace) + 1, most + 1):
+            self._iterate(state, 1.0, annealing=iteration <= slowly, adapt=0.3)
             tell(iteration, -2.0 * state.loglik[-1], "exploratory")
             moved = iteration % (2 * WINDOW) == 0 and self._rescue(state)
             if (

@@ -12,6 +12,8 @@ from popbayes.infer.saem.spread import as_values
 
 ENOUGH = 500
 """Draws for each subject by which solutions are compared."""
+LOOK = 2 * WINDOW
+"""Iterations after which a rival is looked at: it begins with its own covariance, and is near its end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +27,8 @@ class Height:
 def either(run: Iterations, seed: int, report: Report | None = None) -> tuple[Iterations, Found, Verdict]:
     """Run SAEM; where absorption and elimination can be exchanged, from the exchanged place too.
 
-    The rival starts at the values exchanged where the first phase ends. Unless one of the two is then clearly
-    better, both go to their ends.
+    The rival starts at the values exchanged where the first phase ends. Unless it is hopeless after a few
+    iterations, both go to their ends.
 
     Returns
     -------
@@ -35,49 +37,43 @@ def either(run: Iterations, seed: int, report: Report | None = None) -> tuple[It
     verdict : Verdict
     """
     state = run.explored(report)
-    rival = None if state.interrupted else _rival(run, state, seed, report)
-    if rival is None:
+    other = None if state.interrupted else _rival(run, state, seed)
+    its = None if other is None else _screened(run, state, other, report)
+    if other is None or its is None:
         return run, run.smoothed(state, report), Verdict(False, [], {})
-    other, its = rival
-    first, second = height(run, state), height(other, its)
-    ahead = second.value - first.value
-    if its.interrupted or ahead > DECIDED + 3 * (first.error + second.error):
-        return run, run.smoothed(state, report), Verdict(False, [], {"exchanged_difference": ahead})
-    found = None
-    if ahead > -(DECIDED + 3 * (first.error + second.error)):
-        found = run.smoothed(state, report)
-    rival_found = other.smoothed(its, report)
-    if found is None:
-        told = _verdict(run, state, other, its, first, second)
-        return other, rival_found, told
-    first, second = height(run, state), height(other, its)
-    told = _verdict(run, state, other, its, first, second)
-    return (other, rival_found, told) if told.keep_rival else (run, found, told)
+    found, rival = run.smoothed(state, report), other.smoothed(other.explored(report, its), report)
+    told = _verdict(run, state, other, its)
+    return (other, rival, told) if told.keep_rival else (run, found, told)
 
 
-def _verdict(
-    run: Iterations, state: Progress, other: Iterations, its: Progress, first: Height, second: Height
-) -> Verdict:
+def _screened(run: Iterations, state: Progress, other: Iterations, report: Report | None) -> Progress | None:
+    """The rival after a few iterations; None where it is hopeless."""
+    try:
+        its = other.explored(report, most=LOOK)
+    except NotHonoured:
+        return None
+    first, second = height(run, state), height(other, its)
+    hopeless = second.value - first.value > DECIDED + 3 * (first.error + second.error)
+    return None if hopeless or its.interrupted else its
+
+
+def _verdict(run: Iterations, state: Progress, other: Iterations, its: Progress) -> Verdict:
+    first, second = height(run, state), height(other, its)
     here = as_values(run.layout, run.pattern, state.x, state.omega)
     there = as_values(other.layout, other.pattern, its.x, its.omega)
     error = float(np.hypot(first.error, second.error))
     return verdict(run.layout.study, (here, first.value), (there, second.value), error)
 
 
-def _rival(
-    run: Iterations, state: Progress, seed: int, report: Report | None
-) -> tuple[Iterations, Progress] | None:
-    """The exchanged solution after its first phase; None where there is none."""
+def _rival(run: Iterations, state: Progress, seed: int) -> Iterations | None:
+    """A run that begins at the exchanged solution; None where there is none."""
     x, omega = run.from_row(np.array(state.trace[-WINDOW:]).mean(axis=0))
     values = exchanged(run.layout.study, as_values(run.layout, run.pattern, x, omega))
     if values is None:
         return None
     other = Iterations(run.likelihood.density, run.settings, seed + 1, run.priors is not None)
     other.begin_at(values, exactly=True)
-    try:
-        return other, other.explored(report)
-    except NotHonoured:
-        return None
+    return other
 
 
 def height(run: Iterations, state: Progress) -> Height:

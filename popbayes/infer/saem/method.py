@@ -21,6 +21,11 @@ from popbayes.model.checks import check_separate_priors
 
 STEP = 1e-6
 """Of differences between two systems of coordinates."""
+UNDETERMINED = (
+    "Standard errors could not be computed: the information is not positive in every direction. Some value is "
+    "not determined by these data (look for an omega near 0 or a correlation near 1), or there are too few draws "
+    "(Saem(draws=2000))."
+)
 
 
 @final
@@ -74,18 +79,21 @@ class Saem(AbstractSaem):
         run.begin_at(problem.coordinates.start)
         run, found, said = either(run, problem.seed, lambda k, value, phase: problem.report(k, value, phase))
         conditional = conditional_draws(run, found, self.draws)
-        covariance, problems = _covariance(run, found, conditional, problem.coordinates)
+        own, slopes = _covariance(run, found, conditional), _slopes(run, found, problem.coordinates)
+        drift = drift_in_standard_errors(run, found, own)
+        converged = not found.interrupted and bool(np.all(drift < self.tolerance))
         values = as_values(run.layout, run.pattern, found.x, found.omega)
         mode, _ = modes(problem.density, values, conditional.likeliest(run.population(found.omega)))
         return Found(
             x=problem.coordinates.vector(values),
-            covariance=covariance,
+            covariance=None if own is None else slopes @ own @ slopes.T,
             eta=Eta(mode, conditional.covariance, conditional.mean),
             objectives=self._objectives(run, found, conditional),
             trace=_trace(run, found, problem.coordinates),
-            converged=found.converged,
-            messages=[*_messages(found, self), *said.messages, *problems],
+            converged=converged,
+            messages=[*_messages(found, converged, drift, self), *said.messages, *([] if own is not None else [UNDETERMINED])],
             information="Louis",
+            drift=drift[np.argmax(np.abs(slopes), axis=1)],
             attrs={"exploratory_iterations": found.exploratory, **said.attrs},
         )
 
@@ -99,19 +107,31 @@ class Saem(AbstractSaem):
         return {"importance_sampling": Objective(of_subjects, error)}
 
 
-def _covariance(
-    run: Iterations, found: algorithm.Found, conditional: Conditional, coordinates: Coordinates
-) -> tuple[np.ndarray | None, list[str]]:
-    """Covariance of the estimates in the coordinates of `estimate`, or why there is none."""
+def drift_in_standard_errors(
+    run: Iterations, found: algorithm.Found, covariance: np.ndarray | None
+) -> np.ndarray:
+    """How far averages still move, in standard errors of the estimates, in the order of the trace.
+
+    Correlations, and everything where there is no covariance, in standard errors as if the random effects were
+    observed.
+    """
+    drift = found.drift.copy()
+    if covariance is not None:
+        n = len(run.coordinates)
+        drift[:n] *= np.minimum(1.0, run.complete_errors(found)[:n] / np.sqrt(np.diag(covariance)[:n]))
+    return drift
+
+
+def _covariance(run: Iterations, found: algorithm.Found, conditional: Conditional) -> np.ndarray | None:
+    """Covariance of the estimates in the coordinates of the run, or None where some are not determined."""
     information = louis(run, found, conditional).matrix + np.diag(run.prior_curvature(found))
     errors = run.complete_errors(found)
     size = np.linalg.eigvalsh(information * np.outer(errors, errors))
-    if not size[0] > 1e-6:
-        return None, [
-            "Standard errors could not be computed: the information is not positive in every direction. Some "
-            "value is not determined by these data (look for an omega near 0 or a correlation near 1), or "
-            "there are too few draws (Saem(draws=2000))."
-        ]
+    return np.linalg.inv(information) if size[0] > 1e-6 else None
+
+
+def _slopes(run: Iterations, found: algorithm.Found, coordinates: Coordinates) -> np.ndarray:
+    """Derivatives of the coordinates of `estimate` by those of the run."""
     spread = Spread.of(run.pattern, found.omega)
     n = len(found.x)
 
@@ -120,9 +140,8 @@ def _covariance(
             as_values(run.layout, run.pattern, found.x + moved[:n], spread.covariance(moved[n:]))
         )
 
-    steps = STEP * np.eye(len(information))
-    slopes = np.stack([(there(step) - there(-step)) / (2 * STEP) for step in steps], axis=1)
-    return slopes @ np.linalg.inv(information) @ slopes.T, []
+    steps = STEP * np.eye(n + len(spread.free))
+    return np.stack([(there(step) - there(-step)) / (2 * STEP) for step in steps], axis=1)
 
 
 def _trace(run: Iterations, found: algorithm.Found, coordinates: Coordinates) -> dict[str, np.ndarray]:
@@ -132,14 +151,16 @@ def _trace(run: Iterations, found: algorithm.Found, coordinates: Coordinates) ->
     return {"x": np.array(rows), "objective": -2.0 * found.loglik, "smoothing": smoothing.astype(np.int64)}
 
 
-def _messages(found: algorithm.Found, settings: AbstractSaem) -> list[str]:
+def _messages(
+    found: algorithm.Found, converged: bool, drift: np.ndarray, settings: AbstractSaem
+) -> list[str]:
     if found.interrupted:
         return ["Interrupted: the values are averages of the iterations so far."]
-    if found.converged:
+    if converged:
         return []
     return [
         f"SAEM has not converged: after {found.exploratory} exploratory and "
         f"{len(found.trace) - found.exploratory} smoothing iterations an average still drifts by "
-        f"{found.drift.max():.2f} standard errors (tolerance {settings.tolerance:g}). Allow more iterations "
-        "(Saem(smoothing=1000)), or look for a value that these data do not determine."
+        f"{drift.max():.2f} standard errors (tolerance {settings.tolerance:g}). Allow more iterations "
+        "(Saem(smoothing=3000)), or look for a value that these data do not determine."
     ]

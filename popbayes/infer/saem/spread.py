@@ -1,5 +1,6 @@
 """The covariance of random effects: its pattern, and its estimate from sums of squares."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,16 @@ class Pattern:
         medians = np.full(len(self.known), np.nan)
         medians[self.estimated] = [max(one.prior.start(), least) for one in self.coordinates]
         return np.diag(np.where(self.estimated, medians, self.known) ** 2)
+
+    def covariance(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Covariance of the basic effects at population values by name."""
+        n, own = self.effects.n_eta, self.effects.occasion
+        sds = self.known.copy()
+        for place, name in ((slice(0, n), dims.OMEGA), (slice(n, None), "" if own is None else own.sd)):
+            if name in values:
+                sds[place] = values[name]
+        corr = self.effects.correlations(values)
+        return np.outer(sds, sds) * (np.eye(len(sds)) if corr is None else corr)
 
     def log_lkj(self, omega: np.ndarray) -> float:
         """Log density of the correlations under their priors, up to a constant."""
