@@ -95,9 +95,9 @@ def table(outcome: Outcome) -> str:
         f"\n## {outcome.method}\n",
         f"{n} studies of {SUBJECTS} subjects x {len(TIMES)} samples, {outcome.seconds / n:.1f} CPU s each; "
         f"converged: {outcome.converged.sum()}; in another mode (ka more than two-fold off): "
-        f"{elsewhere.sum()}{', left out below' if elsewhere.any() else ''}. In {outcome.alike.sum()} the result "
-        "says that the data do not tell absorption from elimination (flip-flop), and reports the solution with "
-        "the faster absorption.\n",
+        f"{elsewhere.sum()}{', left out below' if elsewhere.any() else ''}. In {outcome.alike.sum()} the "
+        "result says that the data do not tell absorption from elimination (flip-flop), and reports the "
+        "solution with the faster absorption.\n",
         "| value | bias % | RMSE % |\n|---|---|---|",
     ]
     for k, label in enumerate(outcome.labels):

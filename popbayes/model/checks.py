@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 HONOURED = (Independent, Correlated, Block, FixedEffects, Occasion)
 """Random effects that point estimates integrate over."""
 HONOURED_COVARIATES = (
-    Allometry, Categorical, Diplotype, Equation, Exponential, Genotype, Interaction, Linear, Maturation, Power,
+    Allometry, Categorical, Diplotype, Equation, Exponential, Genotype, Interaction, Linear, Maturation,
+    Power,
 )  # fmt: skip
 """Covariate effects that are functions of the table and of coefficients with priors of their own."""
 
@@ -186,8 +187,8 @@ def check_derived(model: "PopModel") -> None:
 def check_subject_effects_only(model: "PopModel", what: str) -> None:
     """Refuse all but what a method for normal effects of subjects and their occasions can honour.
 
-    What is honoured is on a list (`HONOURED`); whatever is not, and so all that is added to popbayes later, is
-    refused.
+    What is honoured is on a list (`HONOURED`); whatever is not, and so all that is added to popbayes later,
+    is refused.
 
     Raises
     ------

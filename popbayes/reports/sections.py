@@ -85,9 +85,10 @@ def estimation_section(dt: xr.DataTree, table: Table) -> Section:
     figures = (
         illustration(
             plot_iterations(iterations(dt)),
-            "A panel for each estimated value and one for the objective, against the number of the iteration.",
-            "Values and objective at every iteration; band: the estimate with its standard error; dashed: where "
-            "SAEM begins to average.",
+            "A panel for each estimated value and one for the objective, against the number of the "
+            "iteration.",
+            "Values and objective at every iteration; band: the estimate with its standard error; dashed: "
+            "where SAEM begins to average.",
         ),
     )
     if table.messages:

@@ -98,7 +98,7 @@ def verdict(
     rival: tuple[Mapping[str, Any], float],
     error: float = 0.0,
 ) -> Verdict:
-    """Which of two solutions is better, by -2 log L; where they cannot be told apart, that of faster absorption.
+    """Which of two solutions is better, by -2 log L; that of faster absorption where none is.
 
     Parameters
     ----------

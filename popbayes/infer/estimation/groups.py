@@ -107,7 +107,9 @@ def random_effects(study: Study, coordinates: Coordinates, found: Found) -> xr.D
         one = layout.occasion
         parts = {one.eta: eta.mode, f"{one.eta}_sd": sd, f"{one.eta}_mean": eta.mean}
         variables |= {
-            name: ((one.dim, one.of), layout.of_groups(part)) for name, part in parts.items() if part is not None
+            name: ((one.dim, one.of), layout.of_groups(part))
+            for name, part in parts.items()
+            if part is not None
         }
         coords[one.dim] = design.groups[one.key].labels
         used |= {one.dim, one.of}

@@ -16,8 +16,9 @@ from popbayes.infer.saem.settings import AbstractSaem
 from popbayes.infer.saem.spread import Pattern, Quadratic, as_values, masked, regression
 from popbayes.infer.subject_logp import SubjectDensity
 
-SUBJECTS_IN_ALL = 60
-"""Subjects times chains, at least."""
+SUBJECTS_IN_ALL = 240
+"""Subjects times chains, at least: what is averaged over them need not be averaged over iterations, and costs
+less there."""
 WIDE = 1.0
 """SD of random effects to start with: factors of e between subjects."""
 SLOWEST = 0.95
@@ -79,8 +80,8 @@ class Found:
         Iterations of the first phase.
     converged : bool
     drift : (n,)
-        Of the averages between the last two thirds of the smoothing phase, in standard errors as if the random
-        effects were observed (which are the smaller ones).
+        Of the averages between the last two thirds of the smoothing phase, in standard errors as if the
+        random effects were observed (which are the smaller ones).
     """
 
     x: np.ndarray

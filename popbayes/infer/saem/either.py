@@ -1,4 +1,4 @@
-"""Both solutions of an oral model explored, and the better one taken: no start ends in a flip-flop by chance."""
+"""Both solutions of an oral model explored, and the better one taken: none is a flip-flop by chance."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ def either(run: Iterations, seed: int, report: Report | None = None) -> tuple[It
     """Run SAEM; where absorption and elimination can be exchanged, from the exchanged place too.
 
     The rival starts at the values exchanged where the first phase ends. Unless it is hopeless after a few
-    iterations, both go to their ends.
+    iterations, or where its first phase ends, both go to their ends.
 
     Returns
     -------
@@ -41,20 +41,24 @@ def either(run: Iterations, seed: int, report: Report | None = None) -> tuple[It
     its = None if other is None else _screened(run, state, other, report)
     if other is None or its is None:
         return run, run.smoothed(state, report), Verdict(False, [], {})
-    found, rival = run.smoothed(state, report), other.smoothed(other.explored(report, its), report)
+    found, rival = run.smoothed(state, report), other.smoothed(its, report)
     told = _verdict(run, state, other, its)
     return (other, rival, told) if told.keep_rival else (run, found, told)
 
 
 def _screened(run: Iterations, state: Progress, other: Iterations, report: Report | None) -> Progress | None:
-    """The rival after a few iterations; None where it is hopeless."""
-    try:
-        its = other.explored(report, most=LOOK)
-    except NotHonoured:
-        return None
-    first, second = height(run, state), height(other, its)
-    hopeless = second.value - first.value > DECIDED + 3 * (first.error + second.error)
-    return None if hopeless or its.interrupted else its
+    """The rival after its first phase; None where it is hopeless, after a few iterations or at the end."""
+    first, its = height(run, state), None
+    for most, behind in ((LOOK, DECIDED), (None, DECIDED / 2)):
+        try:
+            its = other.explored(report, its, most)
+        except NotHonoured:
+            return None
+        second = height(other, its)
+        hopeless = second.value - first.value > behind + 3 * (first.error + second.error)
+        if hopeless or its.interrupted:
+            return None
+    return its
 
 
 def _verdict(run: Iterations, state: Progress, other: Iterations, its: Progress) -> Verdict:

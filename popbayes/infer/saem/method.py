@@ -22,9 +22,9 @@ from popbayes.model.checks import check_separate_priors
 STEP = 1e-6
 """Of differences between two systems of coordinates."""
 UNDETERMINED = (
-    "Standard errors could not be computed: the information is not positive in every direction. Some value is "
-    "not determined by these data (look for an omega near 0 or a correlation near 1), or there are too few draws "
-    "(Saem(draws=2000))."
+    "Standard errors could not be computed: the information is not positive in every direction. Some value "
+    "is not determined by these data (look for an omega near 0 or a correlation near 1), or there are too few "
+    "draws (Saem(draws=2000))."
 )
 
 
@@ -45,7 +45,7 @@ class Saem(AbstractSaem):
     Parameters
     ----------
     chains : int, optional
-        Copies of the random effects; by default enough for 60 subjects in all.
+        Copies of the random effects; by default enough for 240 subjects in all.
     exploratory, smoothing : int
         At most so many iterations in each phase.
     tolerance : float
@@ -91,7 +91,11 @@ class Saem(AbstractSaem):
             objectives=self._objectives(run, found, conditional),
             trace=_trace(run, found, problem.coordinates),
             converged=converged,
-            messages=[*_messages(found, converged, drift, self), *said.messages, *([] if own is not None else [UNDETERMINED])],
+            messages=[
+                *_messages(found, converged, drift, self),
+                *said.messages,
+                *([] if own is not None else [UNDETERMINED]),
+            ],
             information="Louis",
             drift=drift[np.argmax(np.abs(slopes), axis=1)],
             attrs={"exploratory_iterations": found.exploratory, **said.attrs},
@@ -102,7 +106,13 @@ class Saem(AbstractSaem):
     ) -> dict[str, Objective]:
         values, population = run.layout.values(found.x[None]), run.population(found.omega)
         of_subjects, error = importance(
-            run.likelihood, values, population, conditional.mean, conditional.covariance, self.importance, run.rng
+            run.likelihood,
+            values,
+            population,
+            conditional.mean,
+            conditional.covariance,
+            self.importance,
+            run.rng,
         )
         return {"importance_sampling": Objective(of_subjects, error)}
 
@@ -112,8 +122,8 @@ def drift_in_standard_errors(
 ) -> np.ndarray:
     """How far averages still move, in standard errors of the estimates, in the order of the trace.
 
-    Correlations, and everything where there is no covariance, in standard errors as if the random effects were
-    observed.
+    Correlations, and everything where there is no covariance, in standard errors as if the random effects
+    were observed.
     """
     drift = found.drift.copy()
     if covariance is not None:

@@ -105,9 +105,7 @@ class Pattern:
             total += (lkj - 1.0) * float(np.linalg.slogdet((omega / np.outer(sds, sds))[place])[1])
         return total
 
-    def likeliest(
-        self, squares: np.ndarray, before: np.ndarray, prior: Quadratic | None
-    ) -> np.ndarray:
+    def likeliest(self, squares: np.ndarray, before: np.ndarray, prior: Quadratic | None) -> np.ndarray:
         r"""Covariance that makes the random effects likeliest, with priors where they are given.
 
         Parameters
@@ -129,9 +127,7 @@ class Pattern:
                 out[k, k] = self.known[k] ** 2
                 if self.estimated[k]:
                     slope, curvature = quadratic.slope[place[k]], quadratic.curvature[place[k]]
-                    out[k, k] = _one_variance(
-                        squares[k, k], int(counts[k]), before[k, k], slope, curvature
-                    )
+                    out[k, k] = _one_variance(squares[k, k], int(counts[k]), before[k, k], slope, curvature)
         for block, lkj in self.blocks:
             index = np.ix_(block, block)
             whole = prior is None and np.all(self.estimated[list(block)])

@@ -41,7 +41,8 @@ def washed_out(n: int = 30, seed: int = 0) -> EventTable:
             time, place = 1000.0 * k, np.log(10.0) + eta + rng.normal(0, 0.2)
             rows.append((subject + 1, time, DOSE, 4, np.nan, k + 1))
             rows += [
-                (subject + 1, time, 0.0, 0, DOSE * np.exp(rng.normal(0, 0.1) - place), k + 1) for _ in range(2)
+                (subject + 1, time, 0.0, 0, DOSE * np.exp(rng.normal(0, 0.1) - place), k + 1)
+                for _ in range(2)
             ]
     return read_events(pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "EVID", "DV", "OCC"]))
 
