@@ -16,7 +16,8 @@ PROMISED = """
     PopModel Parameter build fit estimate FirstOrder Foce Laplace Quadrature Saem
     solve simulate save load report add_log_likelihood
     summary prior_table covariate_table shrinkage traps
-    gof vpc loo waic compare plot_individual plot_gof plot_vpc plot_shrinkage plot_forest
+    gof vpc loo waic compare iterations
+    plot_individual plot_gof plot_vpc plot_shrinkage plot_forest plot_iterations
     ode pd pk prior covariate variability residual censoring outcome
 """.split()
 

@@ -35,7 +35,7 @@ TUNE = 1000
 """Warm-up iterations of chains that start at prior medians."""
 TUNE_WARM = 200
 """The same after a warm start: four times what the step size and the scales took in the benchmarks."""
-WARM_START = Saem(tolerance=0.2)
+WARM_START = Saem(tolerance=0.2, smoothing=800)
 """A short estimate: chains need its neighbourhood, not its last digit."""
 
 
