@@ -236,10 +236,8 @@ class Plan:
 
 
 def _plan(study: Study, warm: WarmStart | None, centring: str, given: Mapping[str, Any], seed: int) -> Plan:
-    # for correlated effects the map takes minutes to compile; those are centred or not as a whole
-    apart = not study.model.correlated_blocks
     between: Information | None = None
-    if warm is not None and centring == "auto" and apart:
+    if warm is not None and centring == "auto":
         between = warm.information
     if between is None:
         study = Study(centred_model(study, centring, warm), study.events)
