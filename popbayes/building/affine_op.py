@@ -94,7 +94,7 @@ class _AffineOp(Op):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """Call the kernel on numpy arrays."""
-        return self.kernel(*map(np.ascontiguousarray, inputs))
+        return self.kernel(*(np.asarray(one, order="C") for one in inputs))
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], output_storage: Any) -> None:
         """Evaluate with the compiled kernel."""
@@ -198,15 +198,33 @@ def _register_jax() -> None:
     import jax
     from pytensor.link.jax.dispatch.basic import jax_funcify
 
-    def called(op: Any, node: Apply, **kwargs: Any) -> Any:
-        def host(*args: Any) -> Any:
-            return op.run(*(np.array(one, dtype=np.float64) for one in args))
+    def hosted(op: Any, *args: Any) -> Any:
+        def host(*values: Any) -> Any:
+            return op.run(*(np.array(one, dtype=np.float64) for one in values))
 
-        def call(*args: Any) -> Any:
-            shapes = tuple(jax.ShapeDtypeStruct(one, np.float64) for one in op.shapes(args[0].shape[0]))
-            return jax.pure_callback(host, shapes, *args, vmap_method="sequential")
+        shapes = tuple(jax.ShapeDtypeStruct(one, np.float64) for one in op.shapes(args[0].shape[0]))
+        return jax.pure_callback(host, shapes, *args, vmap_method="sequential")
 
-        return call
+    @jax_funcify.register(InformedEffects)
+    def _informed(op: Any, node: Apply, **kwargs: Any) -> Any:
+        n, pull = op.size, PullInformed(op.per_subject)
 
-    jax_funcify.register(InformedEffects)(called)
-    jax_funcify.register(PullInformed)(called)
+        @jax.custom_vjp
+        def informed(*args: Any) -> Any:
+            return hosted(op, *args)
+
+        def forward(*args: Any) -> Any:
+            out = informed(*args)
+            return out, (args[:4], out)
+
+        def backward(residuals: Any, cotangents: Any) -> Any:
+            args, out = residuals
+            pulled = hosted(pull, *args, *out[n + 1 :], cotangents[n], *out[:n], *cotangents[:n])
+            return (*pulled[:3], None, None, *pulled[3:])
+
+        informed.defvjp(forward, backward)
+        return informed
+
+    @jax_funcify.register(PullInformed)
+    def _pull(op: Any, node: Apply, **kwargs: Any) -> Any:
+        return lambda *args: hosted(op, *args)
