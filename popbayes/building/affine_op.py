@@ -24,7 +24,10 @@ KEPT = "root, shift, white, known"
 
 
 def _centre_lines(per_subject: Sequence[bool]) -> list[str]:
-    return [f"centre[{k}, :] = c_{k}" if own else f"centre[{k}, :] = c_{k}[()]" for k, own in enumerate(per_subject)]
+    return [
+        f"centre[{k}, :] = c_{k}" if own else f"centre[{k}, :] = c_{k}[()]"
+        for k, own in enumerate(per_subject)
+    ]
 
 
 @cache
@@ -152,7 +155,8 @@ class InformedEffects(_AffineOp):
         """What is kept is not to be differentiated, nor is what the data say."""
         n = self.size
         return [
-            [k not in (3, 4) and out <= n for out in range(len(node.outputs))] for k in range(len(node.inputs))
+            [k not in (3, 4) and out <= n for out in range(len(node.outputs))]
+            for k in range(len(node.inputs))
         ]
 
 
@@ -162,7 +166,9 @@ class PullInformed(_AffineOp):
     def make_node(self, *inputs: Any) -> Apply:
         """Inputs: `z`, `omega`, `factor`, `data`, what was kept, the density's cotangent, effects, theirs."""
         variables = [pt.as_tensor_variable(one, dtype="float64") for one in inputs]
-        centres = [pt.vector(dtype="float64") if own else pt.scalar(dtype="float64") for own in self.per_subject]
+        centres = [
+            pt.vector(dtype="float64") if own else pt.scalar(dtype="float64") for own in self.per_subject
+        ]
         first = [pt.matrix(dtype="float64"), pt.vector(dtype="float64"), pt.matrix(dtype="float64")]
         return Apply(self, variables, [*first, *centres])
 

@@ -60,8 +60,12 @@ class Compiled:
         """Log density and gradient at a point; NaN where the function reports an error."""
         x = np.ascontiguousarray(x, dtype=np.float64)
         gradient, value = np.full(self.size, np.nan), np.full((), np.nan)
-        pointers = (one.ctypes.data_as(ctype) for one, ctype in zip(
-            (x, gradient, value, self.table), self.function.ctypes.argtypes[1:], strict=True))
+        pointers = (
+            one.ctypes.data_as(ctype)
+            for one, ctype in zip(
+                (x, gradient, value, self.table), self.function.ctypes.argtypes[1:], strict=True
+            )
+        )
         code = self.function.ctypes(self.size, *pointers)
         if code == RAISED:
             return np.nan, np.full(self.size, np.nan)
@@ -70,8 +74,7 @@ class Compiled:
 
 def compiled_density(graph: Any) -> Compiled:
     """Compile the log density of a PyMC model over the joined coordinates of its free variables, or load it."""
-    size, outputs, point = _joined_density(graph)
-    function = compile_graph([point], outputs, mode="NUMBA")
+    size, function = density_function(graph)
     shared = [np.array(one.get_value(borrow=True), order="C") for one in function.get_shared()]
     python = function.vm.jit_fn.py_func
     key = CACHED_SRC_FUNCTIONS.get(python)
@@ -86,12 +89,7 @@ def compiled_density(graph: Any) -> Compiled:
 
 def identity_function() -> Any:
     """The C function `copy(n, m, x, out, data) -> 0`: nutpie stores the coordinates themselves."""
-    source = (
-        "def copy(n, m, x, out, data):\n"
-        "    for k in range(n):\n"
-        "        out[k] = x[k]\n"
-        "    return 0\n"
-    )
+    source = "def copy(n, m, x, out, data):\n    for k in range(n):\n        out[k] = x[k]\n    return 0\n"
     return _c_function(source, "copy", COPY_SIGNATURE, "copy", {})
 
 
@@ -112,14 +110,15 @@ def value_shapes(graph: Any) -> list[tuple[int, ...]]:
     return [np.shape(initial[value.name]) for value in graph.value_vars]
 
 
-def _joined_density(graph: Any) -> tuple[int, list[Any], Any]:
-    """Number of coordinates, log density and gradient, and the joined coordinates that both are of."""
+def density_function(graph: Any) -> tuple[int, Any]:
+    """Number of coordinates, and the PyTensor function from joined coordinates to log density and gradient."""
     logp = rewrite_graph(graph.logp(), include=REWRITES)
     gradients = pt.grad(logp, graph.value_vars)
     joined = pt.concatenate([one.ravel() for one in gradients])
     size = sum(int(np.prod(shape)) for shape in value_shapes(graph))
     point = pt.TensorType("float64", shape=(size,))(POINT)
-    return size, clone_replace([logp, joined], split_point(graph, point)), point
+    outputs = clone_replace([logp, joined], split_point(graph, point))
+    return size, compile_graph([point], outputs, mode="NUMBA")
 
 
 def _wrapper(shared: Sequence[np.ndarray]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from threading import Event
 from typing import Any, ClassVar
@@ -30,6 +30,7 @@ from popbayes.infer.chains import (
 from popbayes.infer.compiled_density import compiled_density
 from popbayes.infer.expansion import expanded
 from popbayes.infer.progress import ChainProgress, working
+from popbayes.infer.settings import Clock
 from popbayes.infer.starts import Density, usable_starts
 
 BLOCK = 50
@@ -68,13 +69,15 @@ class AbstractJaxSampler(AbstractSampler):
             _require(package, self.name)
         _check_chain_method(task)
         with working(f"{self.name}: compiling the log density", task.progress):
+            clock = Clock.start()
             density = compiled_density(task.graph)
             starts = usable_starts(task.starts, density, task.seed, task.chains, task.explain)
+            spent = clock.stop()
         with ChainProgress(self.name, task.chains, task.tune + task.draws, task.progress) as progress:
             chains = _Chains(task, progress)
             with _double_precision(), ThreadPoolExecutor(1) as worker:
                 _listen(worker.submit(chains.run, self, density, starts), chains.stop)
-        return _draws(chains, task)
+        return replace(_draws(chains, task), compiling=spent)
 
 
 class _Chains:

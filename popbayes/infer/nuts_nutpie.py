@@ -1,5 +1,6 @@
 """NUTS by nutpie: the default, compiled through numba, chains in parallel threads."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from popbayes.infer.chains import (
 from popbayes.infer.compiled_density import POINT, compiled_density, identity_function
 from popbayes.infer.expansion import expanded
 from popbayes.infer.progress import ChainProgress, working
+from popbayes.infer.settings import Clock
 from popbayes.infer.starts import usable_start, usable_starts
 
 STATS_HERE = {
@@ -46,7 +48,9 @@ class Nutpie(AbstractSampler):
         import nutpie
 
         with working("nutpie: compiling the log density", task.progress):
+            clock = Clock.start()
             compiled = _compile(task)
+            spent = clock.stop()
         with ChainProgress("nutpie", task.chains, task.tune + task.draws, task.progress) as progress:
             background = nutpie.sample(
                 compiled,
@@ -65,7 +69,7 @@ class Nutpie(AbstractSampler):
                 **task.options,
             )
             tree, interrupted = _wait(background)
-        return _draws(tree, task, interrupted)
+        return replace(_draws(tree, task, interrupted), compiling=spent)
 
 
 def _compile(task: Task) -> Any:

@@ -97,7 +97,9 @@ def test_numba_calls_the_kernels_that_perform_calls():
     wanted = [*outputs, *pytensor.grad(total, [*inputs[:3], *inputs[5:]])]
     values = arguments(per_subject)
     compiled = pytensor.function(inputs, wanted, mode="NUMBA")(*values)
-    for one, other in zip(compiled, pytensor.function(inputs, wanted, mode="FAST_COMPILE")(*values), strict=True):
+    for one, other in zip(
+        compiled, pytensor.function(inputs, wanted, mode="FAST_COMPILE")(*values), strict=True
+    ):
         np.testing.assert_allclose(one, other, **EXACT)
 
 
