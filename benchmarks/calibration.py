@@ -22,11 +22,12 @@ from typing import Any
 
 import arviz_stats
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy import stats
 
 import popbayes as pb
-from popbayes import pk, prior, residual, variability
+from popbayes import censoring, pk, prior, residual, variability
 from popbayes.data.regimen import regimens
 from popbayes.simulation import as_data
 
@@ -85,7 +86,59 @@ def michaelis_menten() -> Check:
     return Check(model, design)
 
 
-CHECKS: dict[str, Callable[[], Check]] = {"michaelis_menten": michaelis_menten}
+def occasions() -> Check:
+    """Ten subjects in two occasions, the second with what the first left: clearance differs between both."""
+    model = pb.PopModel(
+        structural=pk.OneCompartment(),
+        parameters={
+            "CL": pb.Parameter(prior.LogNormal(5.0, 0.3)),
+            "V": pb.Parameter(prior.LogNormal(50.0, 0.3)),
+        },
+        variability=[
+            variability.Independent(["CL", "V"], sd=prior.HalfNormal(0.3)),
+            variability.Occasion(["CL"], sd=prior.HalfNormal(0.3)),
+        ],
+        residual=residual.LogNormal(prior.HalfNormal(0.2)),
+    )
+    rows = [
+        {"ID": i, "TIME": 12.0 * k + t, "AMT": 100.0 * (t == 0), "EVID": int(t == 0), "OCC": k + 1}
+        for i in range(1, 11)
+        for k in range(2)
+        for t in (0.0, 1.0, 6.0, 11.0)
+    ]
+    return Check(model, pb.read_events(pd.DataFrame(rows)))
+
+
+def limits() -> Check:
+    """Twelve subjects, the last samples of many below a limit of quantification; M3."""
+    model = pb.PopModel(
+        structural=pk.OneCompartment(),
+        parameters={
+            "CL": pb.Parameter(prior.LogNormal(5.0, 0.3)),
+            "V": pb.Parameter(prior.LogNormal(50.0, 0.3)),
+        },
+        variability=variability.Independent(["CL", "V"], sd=prior.HalfNormal(0.3)),
+        residual=residual.Combined(add=prior.HalfNormal(0.1), prop=prior.HalfNormal(0.2)),
+        censoring=censoring.M3(),
+    )
+    design = pb.Regimen().dose(100).sample([1, 8, 16, 24]).to_events(12)
+    return Check(model, design, recorded=below_the_limit)
+
+
+def below_the_limit(data: pb.EventTable, lloq: float = 0.3) -> pb.EventTable:
+    """Make all samples below a limit known as that only."""
+    table = data.to_frame().drop(columns="CENS", errors="ignore")
+    sample = table["EVID"] == 0
+    table.loc[sample, "LLOQ"] = lloq
+    table.loc[sample, "BLQ"] = (table["DV"] < lloq).astype(int)
+    return pb.read_events(table)
+
+
+CHECKS: dict[str, Callable[[], Check]] = {
+    "michaelis_menten": michaelis_menten,
+    "occasions": occasions,
+    "limits": limits,
+}
 
 
 def scalars(values: xr.Dataset) -> dict[str, np.ndarray]:

@@ -17,6 +17,8 @@ JITTER = 0.5
 PRIOR_DRAWS = 64
 TRIES = 40
 TRIES_BEFORE_SHRINKING = 5
+TOO_FAR = 1e6
+"""Log density below that of the centre from which no step size leads back: chains stay where they began."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,16 +129,17 @@ def _flat(point: Mapping[str, Any]) -> np.ndarray:
     return np.concatenate([np.ravel(value).astype(np.float64) for value in point.values()])
 
 
-def is_usable(density: Density, start: np.ndarray) -> bool:
-    """Whether a sampler can leave this start: finite density and gradient, no component exactly zero."""
+def is_usable(density: Density, start: np.ndarray, least: float = -np.inf) -> bool:
+    """Whether a sampler can leave this start: density finite and not below `least`, gradient finite, no 0."""
     value, gradient = density(start)
-    return bool(np.isfinite(value) and np.all(np.isfinite(gradient)) and np.all(gradient != 0))
+    finite = np.isfinite(value) and value >= least
+    return bool(finite and np.all(np.isfinite(gradient)) and np.all(gradient != 0))
 
 
 def usable_start(
     starts: Starts, density: Density, rng: np.random.Generator, explain: Callable[[np.ndarray], str]
 ) -> np.ndarray:
-    """Draw starts, ever closer to the centre, until one is usable.
+    """Draw starts, ever closer to the centre, until one is usable: finite, and not hopelessly far out.
 
     Raises
     ------
@@ -144,9 +147,11 @@ def usable_start(
         If none is, in the words of `explain`.
     """
     start = starts.centre
+    middle, _ = density(start)
+    least = middle - TOO_FAR if np.isfinite(middle) else -np.inf
     for attempt in range(TRIES):
         start = starts.draw(rng, shrink=0.5 ** (attempt // TRIES_BEFORE_SHRINKING))
-        if is_usable(density, start):
+        if is_usable(density, start, least):
             return start
     _, gradient = density(start)
     flat = np.flatnonzero(gradient == 0)
