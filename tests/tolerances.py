@@ -11,3 +11,4 @@ MCSE = 4.0  # posterior means: within this many Monte-Carlo standard errors of b
 POSTERIOR_SD_REFERENCE = 0.10  # the same against a reference with a few hundred effective draws
 POSTERIOR_SD = 0.08  # posterior SDs: relative difference
 ENOUGH_ESS = 400.0  # effective draws below which a Monte-Carlo claim is not made
+SUMMED = {"rel": 1e-13}  # a closed form against its sum term by term: a few hundred roundings

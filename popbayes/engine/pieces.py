@@ -7,8 +7,8 @@ record can stand for is a sum of *pieces*
    \varphi(x) = \frac{1 - e^{-x}}{x},\qquad S_n(x) = \sum_{j<n} e^{-jx},
 
 an amount `k` given over a time `w` (0: a bolus), that ended a time `u` ago, and `n - 1` equal ones
-before it, II apart (`n = FOREVER`: since ever, the steady state). The cost does not depend on `n`
-beyond its number of binary digits, and nothing divides by zero where a rate or a time is zero.
+before it, II apart (`n = FOREVER`: since ever, the steady state). The cost does not depend on `n`, and
+nothing divides by zero where a rate or a time is zero.
 """
 
 import math
@@ -18,6 +18,8 @@ import numba
 FOREVER = -1
 SERIES_BELOW = 0.05
 """Below it phi' is summed as a series; the direct formula loses eps / x to cancellation there."""
+DIRECT_ABOVE = 0.5
+"""Decay over an interval above which the derivative of a train loses no digits in its direct form."""
 TIE = 1e-10
 """Two event times closer than this (relative to 1 + |t|) are one time: 0.1 + 0.2 h meets 0.3 h."""
 
@@ -43,31 +45,29 @@ def dphi(x):
 def train(x, n):
     r"""Sum of a train and its derivative: :math:`S_n(x)` and :math:`S_n'(x) = -\sum_j j e^{-jx}`.
 
-    By doubling, in about log2(n) steps of positive terms only; `n = FOREVER` is
+    .. math:: S_n(x) = \frac{1 - e^{-nx}}{1 - e^{-x}} = \frac{n \varphi(nx)}{\varphi(x)}, \qquad
+       S_n' = \frac{n e^{-nx} - S_n e^{-x}}{1 - e^{-x}}
+            = \frac{n^2 \varphi'(nx) - S_n \varphi'(x)}{\varphi(x)},
+
+    the last where the one before it would lose digits; at the same cost for any `n`. `n = FOREVER` is
     :math:`1 / (1 - e^{-x})`, infinite where nothing is eliminated.
     """
     if n == 1:
         return 1.0, 0.0
+    lost = -math.expm1(-x)
     if n == FOREVER:
-        total = -1.0 / math.expm1(-x)
-        return total, -math.exp(-x) * total * total
-    q = math.exp(-x)
-    total, moment, last, length = 1.0, 0.0, q, 1
-    bit = 1
-    while bit * 2 <= n:
-        bit *= 2
-    while bit > 1:
-        bit //= 2
-        moment += last * (moment + length * total)
-        total *= 1.0 + last
-        last *= last
-        length *= 2
-        if n & bit:
-            total += last
-            moment += length * last
-            last *= q
-            length += 1
-    return total, -moment
+        return 1.0 / lost, -math.exp(-x) / (lost * lost)
+    if x == 0.0:
+        return float(n), -0.5 * n * (n - 1.0)
+    y = n * x
+    all_lost = -math.expm1(-y)
+    total = all_lost / lost
+    if x > DIRECT_ABOVE:
+        return total, (n * (1.0 - all_lost) - total * (1.0 - lost)) / lost
+    first = lost / x
+    slope_y = dphi(y) if y < SERIES_BELOW else (1.0 - all_lost - all_lost / y) / y
+    slope_x = dphi(x) if x < SERIES_BELOW else (1.0 - lost - first) / x
+    return total, (n * n * slope_y - total * slope_x) / first
 
 
 @numba.njit(**_JIT)
