@@ -87,6 +87,8 @@ def test_a_start_that_is_finite_but_hopelessly_far_out_is_drawn_again(starts):
 
     start = usable_start(starts, density, np.random.default_rng(0), str)
     assert np.all(np.abs(start - starts.centre) < radius)
+    with pytest.raises(ValueError, match=r"-1\.0e\+80 at the start.*starts="):
+        usable_start(starts, lambda x: (-1e80, np.ones(3)), np.random.default_rng(0), str)
 
 
 def test_a_coordinate_without_influence_is_named(starts):
