@@ -104,7 +104,8 @@ def vpc(
     against : {"time", "tad"}
         Time, or time after the last dose.
     by : str, optional
-        ``"dvid"``, or a covariate with few values: one check for each. Several DVID are always told apart.
+        ``"dvid"``, ``"OCC"`` or a covariate with few values: one check for each. Several DVID are always told
+        apart.
     quantiles : sequence of float
         Which percentiles, as fractions.
     interval : float
@@ -315,13 +316,16 @@ def stratify(events: EventTable, by: str | None) -> tuple[tuple[str, ...], np.nd
     name = strata_name(events, by)
     if not name:
         return (ALL,), np.zeros(events.n_obs, dtype=int)
-    if name == "dvid":
-        values = events.dvid[events.is_obs]
-    elif name in events.covariates:
-        values = events.covariates[name][events.is_obs]
-    else:
-        known = ", ".join(["dvid", *events.covariates])
-        raise ValueError(f"by must name a column to split the check by; {name!r} is not one of: {known}.")
+    columns = {
+        "dvid": events.dvid,
+        **({} if events.occ is None else {"OCC": events.occ}),
+        **events.covariates,
+    }
+    if name not in columns:
+        raise ValueError(
+            f"by must name a column to split the check by; {name!r} is not one of: {', '.join(columns)}."
+        )
+    values = columns[name][events.is_obs]
     levels, index = np.unique(values, return_inverse=True)
     if len(levels) > MOST_STRATA:
         raise ValueError(

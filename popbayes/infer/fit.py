@@ -286,8 +286,7 @@ def _starts(study: Study, graph: Any, given: Mapping[str, Any], seed: int) -> St
     for name in given:
         if name not in free:
             raise ValueError(f"starts has {name!r}, which is not sampled; sampled are {', '.join(free)}.")
-    medians = building.initial_values(study.model, study.events)
-    return starts_of(graph, {**medians, **given}, seed)
+    return starts_of(graph, building.initial_values(study.model, study.events, given=given), seed)
 
 
 def _layout(study: Study) -> Layout:

@@ -236,7 +236,7 @@ def started(
     begun = time.perf_counter()
     try:
         density = SubjectDensity(study)
-        check_separate_priors(study.model, "The warm start")
+        check_separate_priors(study.model, "The warm start", to_start=True)
     except ValueError as error:
         raise NotHonoured(str(error)) from error
     run = Iterations(density, settings, seed, use_priors=True)

@@ -224,15 +224,18 @@ def beyond_subject_effects(model: "PopModel") -> list[str]:
     return beyond
 
 
-def check_separate_priors(model: "PopModel", what: str) -> None:
+def check_separate_priors(model: "PopModel", what: str, *, to_start: bool = False) -> None:
     """Refuse priors that are not of one quantity each, where a method cannot honour them.
+
+    An estimate that chains only start from (`to_start`) may take the marginals of an inverse-Wishart prior.
 
     Raises
     ------
     ValueError
         With the priors concerned, and what to do.
     """
-    joint = [f"the inverse-Wishart prior of {', '.join(names)}" for names, _ in model.covariance_priors]
+    wishart = () if to_start else model.covariance_priors
+    joint = [f"the inverse-Wishart prior of {', '.join(names)}" for names, _ in wishart]
     joint += [f"the prior of the {one.words}" for one in model.derived]
     if joint:
         raise ValueError(
