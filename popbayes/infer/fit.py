@@ -17,6 +17,7 @@ from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.infer.centring import CENTRINGS, centred_model
 from popbayes.infer.chains import Draws, Task
+from popbayes.infer.failed import as_attribute, counted
 from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.progress import working
@@ -125,7 +126,8 @@ def fit(
     -------
     DataTree
         `posterior`, `sample_stats`, `observed_data`, `constant_data`, `events`; the model, the seed, the
-        versions and the time it took are in the attributes of the root.
+        versions, the time it took, and how often differential equations could not be solved, by subject
+        (`failed_solves`), are in the attributes of the root.
 
     Raises
     ------
@@ -156,7 +158,8 @@ def fit(
         _check_unknowns(study.model)
         study.model.check(data)
         building.check_observations(study.model, data)
-    warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
+    with counted(study) as failed_warm:
+        warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
     settings["tune"] = int(tune or (TUNE if warm is None else TUNE_WARM))
     with working("popbayes: writing the graph", progress):
         plan = _plan(study, warm, centring, starts or {}, settings["seed"])
@@ -164,8 +167,9 @@ def fit(
         task = _task(plan, settings, progress, save_warmup, sampler_kwargs)
         groups = study_groups(study)
     graph = plan.graph
-    drawn = backend.run(task)
-    attrs = {**settings, **asked, **clock.stop()}
+    with counted(study) as failed:
+        drawn = backend.run(task)
+    attrs = {**settings, **asked, **clock.stop(), **as_attribute(warm_start=failed_warm, sampling=failed)}
     try:
         tree = _tree(study, graph, drawn, groups, attrs)
     except Exception as error:
