@@ -18,6 +18,7 @@ from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.infer.centring import CENTRINGS, centred_model
 from popbayes.infer.chains import Draws, Task
+from popbayes.infer.failed import as_attribute, counted
 from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.progress import working
@@ -126,8 +127,8 @@ def fit(
     -------
     DataTree
         `posterior`, `sample_stats`, `observed_data`, `constant_data`, `events`; the model, the seed, the
-        versions and the time it took (`stages`: warm start, compiling, sampling) are in the attributes of
-        the root.
+        versions, the time it took (`stages`: warm start, compiling, sampling), and how often differential
+        equations could not be solved, by subject (`failed_solves`), are in the attributes of the root.
 
     Raises
     ------
@@ -159,7 +160,8 @@ def fit(
         study.model.check(data)
         building.check_observations(study.model, data)
     lap = Clock.start()
-    warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
+    with counted(study) as failed_warm:
+        warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
     stages = {"warm_start": lap.stop()}
     settings["tune"] = int(tune or (TUNE if warm is None else TUNE_WARM))
     with working("popbayes: writing the graph", progress):
@@ -169,9 +171,11 @@ def fit(
         groups = study_groups(study)
     graph = plan.graph
     lap = Clock.start()
-    drawn = backend.run(task)
+    with counted(study) as failed:
+        drawn = backend.run(task)
     stages |= {"compiling": dict(drawn.compiling), "sampling": lap.since(drawn.compiling)}
-    attrs = {**settings, **asked, **clock.stop(), "stages": json.dumps(stages)}
+    solves = as_attribute(warm_start=failed_warm, sampling=failed)
+    attrs = {**settings, **asked, **clock.stop(), **solves, "stages": json.dumps(stages)}
     try:
         tree = _tree(study, graph, drawn, groups, attrs)
     except Exception as error:
