@@ -46,6 +46,8 @@ def _parameter_text(name: str, parameter: Parameter, model: "PopModel") -> str:
     typical = _typical_text(name, parameter)
     factors = [one.written(name) for one in parameter.covariates]
     eta = " + ".join(eta_names(name, model))
+    if parameter.column:
+        return f"{name}_i = {parameter.column}_i (known){f' + {eta}' if eta else ''}"
     if parameter.scale == "log":
         effect = [f"exp({eta})"] if eta else []
         return f"{name}_i = {' · '.join([typical, *factors, *effect])}"
@@ -67,6 +69,8 @@ def _priors_text(model: "PopModel") -> list[str]:
     """One line for each prior, known values included."""
     lines = []
     for name, parameter in model.parameters.items():
+        if parameter.column:
+            continue
         lines.append(_prior_text(dims.pop(name), parameter.prior, parameter.unit))
         each = model.coefficients(name)
         lines += [_prior_text(f"β_{name},{one.symbol}", one.prior, "") for one in each if not one.joint]
@@ -143,6 +147,8 @@ def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:
     typical = _typical_latex(name, parameter)
     factors = [one.written_latex(name) for one in parameter.covariates]
     eta = " + ".join(eta_latex(name, model))
+    if parameter.column:
+        return rf"{left} &= {latex_column(parameter.column)}_i{f' + {eta}' if eta else ''}"
     if parameter.scale == "log":
         return rf"{left} &= {r' \, '.join([typical, *factors, *([f'e^{{{eta}}}'] if eta else [])])}"
     if parameter.scale == "identity":
@@ -165,6 +171,8 @@ def _typical_latex(name: str, parameter: Parameter) -> str:
 def _priors_latex(model: "PopModel") -> list[str]:
     lines = []
     for name, parameter in model.parameters.items():
+        if parameter.column:
+            continue
         unit = rf"\ \text{{{re.sub('([%_#&$])', r'\\\1', parameter.unit)}}}" if parameter.unit else ""
         lines.append(_prior_latex(symbol(name, r"\mathrm{pop}"), parameter.prior) + unit)
         for one in model.coefficients(name):
