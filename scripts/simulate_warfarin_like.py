@@ -1,8 +1,9 @@
 """Simulate popbayes/data/csv/warfarin_like.csv: a study of the form of the warfarin PK/PD study.
 
-Run it with ``uv run python scripts/simulate_warfarin_like.py [DIR]``. The true values stand in `TRUTH`. They and the
-design (32 adults, one oral dose of 1.5 mg/kg, concentrations to 120 h and prothrombin complex activity to
-144 h) are like those published of O'Reilly & Aggeler, *Circulation* 38 (1968) 169-177; no number is of that study.
+Run it with ``uv run python scripts/simulate_warfarin_like.py [DIR]``. The true values stand in `TRUTH`. They and
+the design (32 adults, one oral dose of 1.5 mg/kg, concentrations to 120 h and prothrombin complex activity to
+144 h) are like those published of O'Reilly & Aggeler, *Circulation* 38 (1968) 169-177; no number is of that
+study.
 """
 
 import sys
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 import popbayes as pb
-from popbayes import covariate, pd as response, pk, prior, residual, variability
+from popbayes import covariate, pk, prior, residual, variability
+from popbayes import pd as response
 
 CSV = Path(__file__).parents[1] / "popbayes" / "data" / "csv"
 SEED = 1968
@@ -20,7 +22,8 @@ N_SUBJECT = 32
 CONC_TIMES = np.array([0.5, 1.0, 2.0, 3.0, 6.0, 9.0, 12.0, 24.0, 36.0, 48.0, 72.0, 96.0, 120.0])
 PCA_TIMES = np.array([0.0, 24.0, 36.0, 48.0, 72.0, 96.0, 120.0, 144.0])
 TRUTH = {
-    "ka_pop": 1.3, "Tlag_pop": 0.4, "CL_pop": 0.135, "V_pop": 8.0, "R0_pop": 96.0, "kout_pop": 0.055, "IC50_pop": 1.2,
+    "ka_pop": 1.3, "Tlag_pop": 0.4, "CL_pop": 0.135, "V_pop": 8.0,
+    "R0_pop": 96.0, "kout_pop": 0.055, "IC50_pop": 1.2,
     "omega": {"ka": 0.6, "CL": 0.28, "V": 0.18, "R0": 0.06, "kout": 0.12, "IC50": 0.4},
     "sigma_add_conc": 0.15, "sigma_prop_conc": 0.08, "sigma_add_response": 4.0,
 }  # fmt: skip
@@ -30,7 +33,9 @@ def true_model() -> pb.PopModel:
     """One compartment with lag, and inhibition of the production of clotting factors."""
     start, small = pb.Parameter(prior.LogNormal(1.0, 1.0)), prior.HalfNormal(1.0)
     by_weight = {
-        name: pb.Parameter(prior.LogNormal(1.0, 1.0), covariates=[covariate.Power("WT", ref=70, exponent=power)])
+        name: pb.Parameter(
+            prior.LogNormal(1.0, 1.0), covariates=[covariate.Power("WT", ref=70, exponent=power)]
+        )
         for name, power in (("CL", 0.75), ("V", 1.0))
     }
     return pb.PopModel(

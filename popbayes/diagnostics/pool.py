@@ -1,4 +1,4 @@
-"""`pool`: one parameter table of several fits that differ in what was taken as known (multiple imputation)."""
+"""`pool`: one parameter table of several fits that differ in what they take as known."""
 
 from collections.abc import Sequence
 
@@ -60,8 +60,8 @@ def pool(fits: Sequence[xr.DataTree], *, interval: float = 0.95) -> Table:
         if list(found) != labels:
             other = sorted({*found} ^ {*labels})
             raise ValueError(
-                f"Fit {number} does not estimate what the first does ({', '.join(other) or 'another order'}); "
-                "pool combines fits of one model."
+                f"Fit {number} does not estimate what the first does "
+                f"({', '.join(other) or 'another order'}); pool combines fits of one model."
             )
     tails = ((1 - interval) / 2, (1 + interval) / 2)
     table = pd.DataFrame(

@@ -83,7 +83,9 @@ def sequential(
     Pharmacokinet. Pharmacodyn. 30 (2003) 387-404 and 405-416.
     """
     if method not in METHODS:
-        raise ValueError(f"method must be one of {listed(METHODS)}, not {method!r}.{nearest(method, METHODS)}")
+        raise ValueError(
+            f"method must be one of {listed(METHODS)}, not {method!r}.{nearest(method, METHODS)}"
+        )
     data = as_events(data)
     first = study_of(dt)
     _check_belongs(model, first.model)
@@ -178,8 +180,8 @@ class _Known:
         place = {one.name: key for one in free for key, value in given.items() if value is one.prior}
         if len(place) < len(free) or any(len(one.labels) > 1 for one in free):
             raise ValueError(
-                f"The coefficients of covariate.{effect.kind} on {name} cannot be held at known values one by "
-                'one. Use method="IPP".'
+                f"The coefficients of covariate.{effect.kind} on {name} cannot be held at known values one "
+                'by one. Use method="IPP".'
             )
         known = {place[one.name]: Fixed(self._number(one.name, one.prior)) for one in free}
         return replace(effect, **known)  # type: ignore[type-var]
@@ -192,7 +194,11 @@ class _Known:
                 f"residual.Stratified of {endpoint} cannot be held at known values. Use another method."
             )
         (kind,) = kinds
-        graph = {own: kind.names[variable] for own, variable in kind.law.variables.items() if variable in kind.law.given}
+        graph = {
+            own: kind.names[variable]
+            for own, variable in kind.law.variables.items()
+            if variable in kind.law.given
+        }
         known = {
             own: Fixed(self._number(name, getattr(kind.law, own)))
             for own, name in graph.items()
@@ -212,8 +218,8 @@ class _Known:
         beyond += ["Student-t effects" for _ in self.model.tails]
         if beyond:
             raise ValueError(
-                f"{listed(dict.fromkeys(beyond))} of the pharmacokinetics cannot be held at known values. Fit "
-                "both kinds of observations together."
+                f"{listed(dict.fromkeys(beyond))} of the pharmacokinetics cannot be held at known values. "
+                "Fit both kinds of observations together."
             )
         names = self.model.eta_names
         if not names:
@@ -323,10 +329,7 @@ def _with_columns(data: EventTable, columns: Mapping[str, np.ndarray]) -> EventT
 def _needed(model: PopModel, endpoints: Mapping[str, Any]) -> set[str]:
     """Parameters that the structural model and the laws of some endpoints use."""
     used = {
-        name
-        for kind in model.observation.kinds
-        if kind.endpoint in endpoints
-        for name in kind.law.parameters
+        name for kind in model.observation.kinds if kind.endpoint in endpoints for name in kind.law.parameters
     }
     return used | set(model.structural.parameters)
 
