@@ -11,11 +11,11 @@ from popbayes.parameters.effect import latex_column
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
+from popbayes.structural.typeset import split_symbol
 
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
 
-GREEK = {"gamma": (r"\gamma", ""), "Circ0": ("Circ", "0")}
 NORMAL_90 = 1.6448536269514722
 """Standard deviations of a normal within which 90 % lie."""
 
@@ -130,16 +130,9 @@ def latex(model: "PopModel") -> str:
 
 def symbol(name: str, *subscripts: str) -> str:
     """A parameter's symbol in LaTeX: ``V1, i`` -> ``V_{1,i}``, ``ka`` -> ``k_{a}``."""
-    base, sub = GREEK.get(name) or _split(name)
-    base = rf"\mathrm{{{base}}}" if len(base) > 1 and base[0] != "\\" else base
+    base, sub = split_symbol(name)
     below = ",".join([*([sub] if sub else []), *subscripts])
     return f"{base}_{{{below}}}" if below else base
-
-
-def _split(name: str) -> tuple[str, str]:
-    found = re.fullmatch(r"([A-Z]+|[a-z])(.*)", name)
-    base, sub = found.groups() if found else (name, "")
-    return base, rf"\mathrm{{{sub}}}" if len(sub) > 1 and sub.isalpha() else sub
 
 
 def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:

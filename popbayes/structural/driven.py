@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from popbayes.engine.declaration import Expression, Symbols
+from popbayes.structural import typeset
 from popbayes.structural.base import AbstractStructural
 from popbayes.structural.ode_base import AbstractOde
 
@@ -49,6 +50,10 @@ class AbstractDriven(AbstractOde):
     def outputs(self) -> tuple[str, ...]:
         """Outputs of the pharmacokinetic model, then the response."""
         return (*self.pk.outputs, self.response)
+
+    def latex(self) -> list[str]:
+        """The equations in LaTeX."""
+        return typeset.equations(self)
 
     def conc(self, state: Symbols, p: Symbols) -> Expression:
         """The concentration that drives the response."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytensor.tensor as pt
 
 from popbayes.engine.declaration import Channel, Expression, Symbols
+from popbayes.structural import typeset
 from popbayes.structural.absorption import AbstractAbsorption, Intravenous
 from popbayes.structural.ode_base import AbstractOde, total
 
@@ -95,6 +96,10 @@ class AbstractNonlinear(AbstractOde):
     def outputs(self) -> tuple[str, ...]:
         """The concentration in central."""
         return ("conc",)
+
+    def latex(self) -> list[str]:
+        """The equations in LaTeX."""
+        return typeset.equations(self, amounts=[s for s in self.integrated if s not in ("target", "complex")])
 
     def concentration(self, state: Symbols, p: Symbols) -> Expression:
         """Concentration of what is eliminated and distributes."""
