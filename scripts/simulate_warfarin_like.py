@@ -2,8 +2,8 @@
 
 Run it with ``uv run python scripts/simulate_warfarin_like.py [DIR]``. The true values stand in `TRUTH`. They
 and the design (32 adults, one oral dose of 1.5 mg/kg, concentrations to 120 h and prothrombin complex
-activity to 144 h) are like those published of O'Reilly & Aggeler, *Circulation* 38 (1968) 169-177; no number is
-of that study.
+activity to 144 h) are like those published of O'Reilly & Aggeler, *Circulation* 38 (1968) 169-177; no number
+is of that study.
 """
 
 import sys

@@ -42,6 +42,12 @@ class AbstractNonlinear(AbstractOde):
     def __post_init__(self) -> None:
         """Check that the absorption is made of rates."""
         super().__post_init__()
+        if self.absorption is not None and not isinstance(self.absorption, AbstractAbsorption):
+            raise TypeError(
+                "absorption must be one of popbayes.pk, such as pk.FirstOrder(), "
+                f"not {self.absorption!r}."
+                + (" Write it with brackets." if isinstance(self.absorption, type) else "")
+            )
         ways = self.absorption.channels.values() if self.absorption else ()
         if any(getattr(way, "stages", None) is not None for way in ways):
             raise ValueError(
