@@ -10,7 +10,9 @@ from popbayes.engine.declaration import Symbols
 from popbayes.model.derived import body_parameters, body_states
 from popbayes.parameters.derived import AbstractDerived, Cmax
 from popbayes.parameters.grouped import AbstractGrouped
+from popbayes.parameters.impute import Impute
 from popbayes.parameters.levels import AbstractLevels
+from popbayes.parameters.mixture import Mixture
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
 from popbayes.structural.base import AbstractStructural
@@ -71,7 +73,7 @@ def check_variability(model: "PopModel") -> None:
                     f"variability names {name!r}, which is no parameter of the model; there are "
                     f"{listed(model.parameters)}.{nearest(name, model.parameters)}"
                 )
-            if isinstance(block, AbstractGrouped):
+            if isinstance(block, AbstractGrouped | Mixture):
                 continue
             if name in seen:
                 raise ValueError(f"{name} is in more than one part of variability; keep it in one.")
@@ -193,6 +195,10 @@ def beyond_subject_effects(model: "PopModel") -> list[str]:
     """What a model has beyond normal random effects of subjects, in words; empty where there is nothing."""
     beyond = [f"variability.{one.block.kind} (by {', '.join(one.block.columns)})" for one in model.groupings]
     beyond += [f"Student-t effects of {', '.join(names)}" for names, _ in model.tails]
+    if model.mixture is not None:
+        beyond.append(f"variability.Mixture of {', '.join(model.mixture.names)}")
+    beyond += [f"covariate.Impute of {one.column}" for one in model.imputation]
+    beyond += [f"the Box-Cox scale of {n}" for n, one in model.parameters.items() if one.scale == "boxcox"]
     beyond += [f"known correlations of {', '.join(names)}" for names, _ in model.fixed_correlations]
     return beyond
 
@@ -212,3 +218,12 @@ def check_separate_priors(model: "PopModel", what: str) -> None:
             f"{what} would leave out {' and '.join(joint)}. Use use_priors=False (maximum likelihood), or "
             "pb.fit."
         )
+
+
+def imputations(given: Any) -> tuple[Impute, ...]:
+    """One, several or no models of covariates, as a tuple."""
+    several = (given,) if isinstance(given, Impute) else tuple(given or ())
+    for one in several:
+        if not isinstance(one, Impute):
+            raise TypeError(f"imputation takes covariate.Impute('WT', ...), not {one!r}.")
+    return several
