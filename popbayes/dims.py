@@ -42,6 +42,9 @@ CLASS = "class"
 CLASS_OF = "class_of"
 CLASS_PROB = "class_prob"
 STEP = "class_step"
+STATE = "state"
+STATE_PROB = "state_prob"
+ETA_BASE = "eta_base"
 PRED = "pred"
 
 

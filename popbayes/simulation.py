@@ -50,8 +50,8 @@ class Source:
 
     `etas` is the random effects of the subjects of the design, (n_draw, n_subject, n_eta), or None
     where new subjects are to be drawn. `states` holds classes and missing covariates that are known, by
-    variable: labels of subjects and draws. `levels` holds the effects of occasions, sites and studies that are
-    known, by level: labels and (n_draw, n_group, n_names).
+    variable: labels of subjects and draws. `levels` holds the effects of occasions, sites and studies that
+    are known, by level: labels and (n_draw, n_group, n_names).
     """
 
     kind: str
@@ -335,8 +335,10 @@ def _dataset(simulated: dict[str, np.ndarray], source: Source) -> xr.Dataset:
 
 def _population_dataset(model: PopModel, source: Source) -> xr.Dataset:
     """The population values drawn from the priors, named and shaped as in a posterior."""
-    several = [one for name in model.parameters for one in model.coefficients(name)]
-    levels = {one.name: (one.dim, one.labels) for one in (*several, *model.further, *model.odds) if one.labels}
+    several: list[Any] = [one for name in model.parameters for one in model.coefficients(name)]
+    levels = {
+        one.name: (one.dim, one.labels) for one in (*several, *model.further, *model.odds) if one.labels
+    }
     labels = {dims.ETA_OF: list(model.eta_names), dims.ETA_OF2: list(model.eta_names)}
     own = {dims.OMEGA: (dims.ETA_OF,), dims.CORR: (dims.ETA_OF, dims.ETA_OF2)}
     own |= {name: (dim,) for name, (dim, _) in levels.items()}

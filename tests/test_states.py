@@ -8,8 +8,8 @@ from scipy.special import logsumexp
 
 from popbayes import covariate, pk, prior, residual, variability
 from popbayes.building import build, initial_values
-from popbayes.building.states import ETA_BASE, STATE_PROB
 from popbayes.data.events import read_events
+from popbayes.dims import ETA_BASE, STATE_PROB
 from popbayes.infer.fit import _stored
 from popbayes.infer.population import given_values
 from popbayes.infer.starts import starts_of
@@ -183,9 +183,7 @@ def test_missing_categories_and_numbers_have_the_density_of_their_models():
             odds = got["p_SEX"][1] / got["p_SEX"][0] * np.exp(got["beta_SEX_M_AGE"] * (40.0 + i - 42))
             centre = np.log(got["typical_WT"]) + got["beta_WT_SEX"] * sex
             mu = [
-                np.log(got["CL_pop"])
-                + got["beta_CL_WT"] * np.log(weight[i] / 70)
-                + got["beta_CL_SEX"] * sex,
+                np.log(got["CL_pop"]) + got["beta_CL_WT"] * np.log(weight[i] / 70) + got["beta_CL_SEX"] * sex,
                 np.log(got["V_pop"]),
             ]
             each.append(
@@ -305,7 +303,9 @@ def test_a_model_with_states_prints_and_is_the_same_after_json():
     assert r"\delta_{\mathrm{CL}}" in made.latex()
     labels = [row.label for row in made.population_rows()]
     assert labels[-1] == "sigma_prop"
-    assert {"delta_CL[2]", "delta_CL[3]", "p_class[3]", "p_SEX[M]", "typical_WT", "beta_WT_SEX"} <= set(labels)
+    assert {"delta_CL[2]", "delta_CL[3]", "p_class[3]", "p_SEX[M]", "typical_WT", "beta_WT_SEX"} <= set(
+        labels
+    )
 
 
 def varying_weight():
@@ -362,8 +362,7 @@ def test_values_known_for_all_need_no_imputation_but_inform_its_model():
     data = study(missing_wt=(), missing_sex=())
     graph = build(model([BOTH], IMPUTE, on_cl=(WEIGHT, SEX)), data)
     names = {one.name for one in graph.free_RVs}
-    assert "imputed_WT_raw" not in names and {"typical_WT", "sd_WT", "p_SEX"} <= names
+    assert "imputed_WT_raw" not in names
+    assert {"typical_WT", "sd_WT", "p_SEX"} <= names
     assert "dv" in {one.name for one in graph.observed_RVs}
     assert np.isfinite(graph.compile_logp(mode="FAST_COMPILE")(graph.initial_point()))
-
-

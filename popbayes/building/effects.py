@@ -13,7 +13,7 @@ from popbayes import dims
 from popbayes.building.between import Information, Triangle, informed_effects, inverse_triangle
 from popbayes.building.omegas import cholesky, identity, matrix, scales, square, times
 from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments
-from popbayes.building.states import ETA_BASE, effects_of_states
+from popbayes.building.states import effects_of_states
 from popbayes.building.tails import spreads
 from popbayes.building.wishart import covariance_potentials
 from popbayes.data.design import Design
@@ -78,7 +78,7 @@ def random_effects(
             effects |= dict(zip(names, columns, strict=True))
     effects |= {name: effects[name] * spread for name, spread in spreads(model).items()}
     in_order = {name: effects[name] for name in model.eta_names}
-    name = ETA_BASE if shared else dims.ETA
+    name = dims.ETA_BASE if shared else dims.ETA
     pm.Deterministic(name, pt.stack(list(in_order.values()), axis=1), dims=(dims.SUBJECT, dims.ETA_OF))
     return in_order, density
 

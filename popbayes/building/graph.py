@@ -17,13 +17,6 @@ from popbayes.building.observations import check_observations
 from popbayes.building.occasions import level_coords, level_effects
 from popbayes.building.omegas import variable
 from popbayes.building.selection import selected_coefficients
-from popbayes.building.states import (
-    imputed_numbers,
-    observations_of_states,
-    odds_variables,
-    state_coords,
-    summed_out,
-)
 from popbayes.building.starts import (
     ETA_RAW,
     PAIR,
@@ -32,6 +25,13 @@ from popbayes.building.starts import (
     design_for,
     first_segments,
     population_priors,
+)
+from popbayes.building.states import (
+    imputed_numbers,
+    observations_of_states,
+    odds_variables,
+    state_coords,
+    summed_out,
 )
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable

@@ -1,7 +1,7 @@
-"""Classes and missing covariates in the graph: summed out where there are states, sampled where numbers.
+r"""Classes and missing covariates in the graph: summed out where there are states, sampled where numbers.
 
 With weights :math:`w_{is}` of the states of subject `i`, the log density gains
-:math:`\\sum_i \\log \\sum_s e^{w_{is}}`. A weight holds the log probability of the state and of the known
+:math:`\sum_i \log \sum_s e^{w_{is}}`. A weight holds the log probability of the state and of the known
 covariates, and one of two things. Where the state moves only locations of random effects, individual
 values are sampled and the weight holds the density of the random effects that follow from them
 (`effects_of_states`); the prediction is the same in all states. Otherwise random effects are shared by the
@@ -31,12 +31,6 @@ from popbayes.observation.observed import Observed
 from popbayes.observation.rows import assemble
 from popbayes.parameters.impute import Impute
 
-STATE = "state"
-"""Dimension of the states of all subjects."""
-STATE_PROB = "state_prob"
-"""Probability of every state given the subject's data."""
-ETA_BASE = "eta_base"
-"""Random effects as they would be in the subject's first state, where individual values are sampled."""
 LEAST = -1e30
 """Weight of a state that is not there."""
 
@@ -59,7 +53,7 @@ def state_coords(model: PopModel, design: Design, labels: Sequence[Any]) -> dict
         if not one.discrete:
             coords[one.dim] = [str(labels[k]) for k in missing_subjects(design, one)]
     if states.several:
-        coords[STATE] = state_labels(states, labels)
+        coords[dims.STATE] = state_labels(states, labels)
         names = shared_names(states)
         coords |= {f"{PHI_SHARED}_of": list(names)} if names else {}
     return coords
@@ -98,7 +92,7 @@ def imputed_numbers(model: PopModel, design: Design) -> dict[str, TensorVariable
 
 
 def known_spread(model: PopModel, design: Design, one: Impute) -> tuple[float, float]:
-    """Mean and SD of the known values, on the scale where they are normal: units to sample missing ones in."""
+    """Mean and SD of the known values, on the scale where they are normal: units of the missing ones."""
     every = design.covariates[one.column][np.unique(design.segment_subject, return_index=True)[1]]
     known = every[~missing(every)]
     known = np.log(known) if one.law == "lognormal" else known
@@ -118,7 +112,7 @@ def effects_of_states(
 ) -> tuple[list[TensorVariable], TensorVariable]:
     r"""Individual values as variables, and the log density of the random effects in every state.
 
-    .. math:: w_{is} = \\log \\mathrm{Normal}(\\phi_i - \\mu_{is} \\mid 0, \\Omega)
+    .. math:: w_{is} = \log \mathrm{Normal}(\phi_i - \mu_{is} \mid 0, \Omega)
 
     Returns
     -------
@@ -178,4 +172,4 @@ def summed_out(states: States, weight: TensorVariable) -> None:
     highest = disconnected_grad(pt.max(padded, axis=1, keepdims=True))
     total = highest[:, 0] + pt.log(pt.sum(pt.exp(padded - highest), axis=1))
     pm.Potential("subject_density", total.sum())
-    pm.Deterministic(STATE_PROB, pt.exp(weight - total[states.subject]), dims=STATE)
+    pm.Deterministic(dims.STATE_PROB, pt.exp(weight - total[states.subject]), dims=dims.STATE)

@@ -178,7 +178,9 @@ class EventTable:
         sizes = np.diff(bounds)[subjects]
         record = np.concatenate([np.arange(bounds[k], bounds[k + 1]) for k in subjects])
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed: dict[str, Any] = {k: v[record] for k, v in arrays.items() if isinstance(v, np.ndarray) and k != "subjects"}
+        changed: dict[str, Any] = {
+            k: v[record] for k, v in arrays.items() if isinstance(v, np.ndarray) and k != "subjects"
+        }
         changed["record_subject"] = np.repeat(np.arange(len(subjects)), sizes).astype(np.int64)
         changed["subjects"] = np.arange(len(subjects))
         return replace(self, covariates={k: v[record] for k, v in self.covariates.items()}, **changed)

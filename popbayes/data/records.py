@@ -42,9 +42,7 @@ class Records:
     time_varying: tuple[str, ...]
 
 
-def collect(
-    table: pd.DataFrame, row: np.ndarray, naming: Naming, may_miss: Container[str] = ()
-) -> Records:
+def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming, may_miss: Container[str] = ()) -> Records:
     """Turn a table into checked records.
 
     EVID and MDV are derived where the file does not give them, as NONMEM does: a record with an amount is a

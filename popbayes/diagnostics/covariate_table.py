@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from popbayes.diagnostics.result import Table
 from popbayes.data.values import missing
+from popbayes.diagnostics.result import Table
 from popbayes.infer.pointwise import flat_draws
 from popbayes.infer.tree import Study, posterior, study_of
 from popbayes.parameters.effect import AbstractCovariate, level

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from popbayes import dims
-from popbayes.building.states import ETA_BASE, STATE_PROB
 from popbayes.data.design import Design
 from popbayes.infer.tree import Study
 from popbayes.model import PopModel
@@ -26,7 +25,7 @@ from popbayes.model.states import (
 Arrays = dict[str, np.ndarray]
 Known = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Variable -> labels of its subjects (n_known,), and its draws (n_draw, n_known)."""
-KEPT = (STATE_PROB, ETA_BASE)
+KEPT = (dims.STATE_PROB, dims.ETA_BASE)
 """What the graph keeps for `resolved_states`."""
 
 
@@ -52,18 +51,18 @@ def resolved_states(study: Study, drawn: Mapping[str, np.ndarray], rng: np.rando
         `class_of` and `class_prob`, `imputed_{column}`, `eta`, and individual parameters where these depend
         on the state, in place of what was drawn to make them.
     """
-    if STATE_PROB not in drawn:
+    if dims.STATE_PROB not in drawn:
         return Resolved(dict(drawn), {}, {})
     model, design = study.model, study.design
     states = model.states(design)
     assert states is not None
-    shape = drawn[STATE_PROB].shape[:2]
+    shape = drawn[dims.STATE_PROB].shape[:2]
     flat = {name: one.reshape(shape[0] * shape[1], *(one.shape[2:] or (1,))) for name, one in drawn.items()}
-    flat |= _states(states, flat.pop(STATE_PROB), rng)
+    flat |= _states(states, flat.pop(dims.STATE_PROB), rng)
     dims_of = {dims.CLASS_OF: (dims.SUBJECT,), dims.CLASS_PROB: (dims.SUBJECT, dims.CLASS)}
     dims_of |= {one.name: (one.dim,) for one in model.imputation}
-    if ETA_BASE in flat:
-        flat[dims.ETA] = _own_effects(states, flat, flat.pop(ETA_BASE))
+    if dims.ETA_BASE in flat:
+        flat[dims.ETA] = _own_effects(states, flat, flat.pop(dims.ETA_BASE))
         dims_of[dims.ETA] = (dims.SUBJECT, dims.ETA_OF)
     if not all(name in flat for name in model.parameters):
         levels = {one.key: flat[one.eta] for one in model.groupings}
@@ -81,7 +80,8 @@ def resolved_states(study: Study, drawn: Mapping[str, np.ndarray], rng: np.rando
 def _coords(study: Study) -> dict[str, list[str]]:
     labels = study.events.subjects
     found = {
-        one.dim: [str(labels[k]) for k in missing_subjects(study.design, one)] for one in study.model.imputation
+        one.dim: [str(labels[k]) for k in missing_subjects(study.design, one)]
+        for one in study.model.imputation
     }
     return found | {
         dims.SUBJECT: labels.tolist(),
@@ -175,7 +175,9 @@ def _at_subjects(
     return {name: one[..., first] for name, one in drawn_columns(model, values, design, np).items()}
 
 
-def _category(log_probability: list[np.ndarray], shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def _category(
+    log_probability: list[np.ndarray], shape: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
     """Number of a category for each draw and subject, from the logarithms of their probabilities."""
     total = np.cumsum([np.broadcast_to(np.exp(one), shape) for one in log_probability], axis=0)
     return np.sum(total[:-1] < rng.random(shape), axis=0)

@@ -1,6 +1,6 @@
 """What a population model refuses: parts that do not fit each other, and data that it cannot be used on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from popbayes.parameters.levels import AbstractLevels
 from popbayes.parameters.mixture import Mixture
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
+from popbayes.parameters.random_effects import AbstractVariability
 from popbayes.structural.base import AbstractStructural
 from popbayes.wording import listed, nearest
 
@@ -227,3 +228,19 @@ def imputations(given: Any) -> tuple[Impute, ...]:
         if not isinstance(one, Impute):
             raise TypeError(f"imputation takes covariate.Impute('WT', ...), not {one!r}.")
     return several
+
+
+def variability_parts(variability: Any) -> tuple[AbstractVariability | Mixture, ...]:
+    """One, several or no parts, as a tuple."""
+    if variability is None:
+        return ()
+    blocks: Iterable[Any] = (
+        (variability,) if isinstance(variability, AbstractVariability | Mixture) else tuple(variability)
+    )
+    for block in blocks:
+        if not isinstance(block, AbstractVariability | Mixture):
+            raise TypeError(
+                "variability must be variability.Independent([...]) or variability.Correlated([...]), "
+                f"not {block!r}."
+            )
+    return tuple(blocks)

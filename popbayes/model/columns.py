@@ -43,7 +43,7 @@ def resolved(model: "PopModel", data: EventTable) -> "PopModel":
 
 
 def check_values(model: "PopModel", data: EventTable) -> None:
-    """Refuse missing values that the model does not impute, and values that its effects are not defined for."""
+    """Refuse missing values that are not imputed, and values that the effects are not defined for."""
     imputed = {one.column: one for one in model.imputation}
     gone = {name: missing(data.covariates[name]) for name in model.covariate_columns}
     structural = tuple(getattr(model.structural, "covariates", ()))
@@ -129,4 +129,3 @@ def check_imputation(model: "PopModel") -> None:
                 f"covariate.Impute({one.column!r}) regresses on {listed(later)}, which is imputed after it; "
                 "put that first."
             )
-

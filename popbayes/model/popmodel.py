@@ -1,8 +1,8 @@
 """`PopModel`: who has which parameters, how they differ and how they are observed; checked for names."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
@@ -11,20 +11,18 @@ import numpy as np
 from popbayes import dims
 from popbayes.data.design import COVARIATE_RULES, Design
 from popbayes.data.events import EventTable
-from popbayes.model import checks, columns, printing
+from popbayes.model import checks, columns, printing, written
 from popbayes.model.further import Further, all_odds, further
 from popbayes.model.individual import individual_values, locations
 from popbayes.model.levels import Grouping, added
-from popbayes.model.states import States, drawn_columns, states_of
 from popbayes.model.rows import Row, population_rows
-from popbayes.observation.endpoints import ObservationModel, observation_fields
-from popbayes.parameters.covariates import imputation_from_dict
-from popbayes.parameters.derived import derived_from_dict
+from popbayes.model.states import States, drawn_columns, states_of
+from popbayes.observation.endpoints import ObservationModel
 from popbayes.parameters.effect import Coefficient, Columns, Values
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.mixture import Mixture
 from popbayes.parameters.odds import Odds
-from popbayes.parameters.parameter import Parameter, parameter_from_dict
+from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
 from popbayes.parameters.random_effects import Fixed as FixedEffects
 from popbayes.parameters.selection import Select
@@ -33,13 +31,9 @@ from popbayes.parameters.variability import (
     AbstractGrouped,
     AbstractVariability,
     Correlated,
-    variability_from_dict,
 )
-from popbayes.structural.base import AbstractStructural, structural_from_dict
+from popbayes.structural.base import AbstractStructural
 from popbayes.wording import listed
-
-FORMAT = 1
-"""Version of the JSON form."""
 
 
 @final
@@ -96,7 +90,7 @@ class PopModel:
         checks.check_parts(self)
         named = {name: checks.named_parameter(name, one) for name, one in self.parameters.items()}
         object.__setattr__(self, "parameters", named)
-        object.__setattr__(self, "variability", _blocks(self.variability))
+        object.__setattr__(self, "variability", checks.variability_parts(self.variability))
         object.__setattr__(self, "derived", checks.derived_priors(self.derived))
         object.__setattr__(self, "imputation", checks.imputations(self.imputation))
         checks.check_parameters(self)
@@ -364,17 +358,7 @@ class PopModel:
 
     def to_dict(self) -> dict[str, Any]:
         """The model as JSON values."""
-        return {
-            "format": FORMAT,
-            "name": self.name,
-            "structural": self.structural.to_dict(),
-            "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
-            "variability": [block.to_dict() for block in self.variability],
-            **self.observation.to_dict(),
-            "covariate_rule": self.covariate_rule,
-            "derived": [one.to_dict() for one in self.derived],
-            **({"imputation": [one.to_dict() for one in self.imputation]} if self.imputation else {}),
-        }
+        return written.to_dict(self)
 
     def to_json(self, indent: int | None = None) -> str:
         """The model as JSON; `from_json` makes an equal one."""
@@ -389,22 +373,7 @@ class PopModel:
         ValueError
             If the text is of a later format than this version reads.
         """
-        values = json.loads(text)
-        if values.get("format") != FORMAT:
-            raise ValueError(
-                f"The model is written in format {values.get('format')!r}; this popbayes reads {FORMAT}. "
-                "Use the version that wrote it."
-            )
-        return cls(
-            structural=structural_from_dict(values["structural"]),
-            parameters={name: parameter_from_dict(one) for name, one in values["parameters"].items()},
-            variability=[variability_from_dict(one) for one in values["variability"]],
-            **observation_fields(values),
-            name=values["name"],
-            covariate_rule=values.get("covariate_rule", "nocb"),
-            derived=[derived_from_dict(one) for one in values.get("derived", ())],
-            imputation=[imputation_from_dict(one) for one in values.get("imputation", ())],
-        )
+        return cls(**written.from_dict(json.loads(text)))
 
     def equations(self) -> list[str]:
         """The model's equations and priors as lines of text."""
@@ -421,19 +390,3 @@ class PopModel:
 
     def _repr_latex_(self) -> str:
         return f"$$\n{self.latex()}\n$$"
-
-
-def _blocks(variability: Any) -> tuple[AbstractVariability | Mixture, ...]:
-    """One, several or no parts, as a tuple."""
-    if variability is None:
-        return ()
-    blocks: Iterable[Any] = (
-        (variability,) if isinstance(variability, AbstractVariability | Mixture) else tuple(variability)
-    )
-    for block in blocks:
-        if not isinstance(block, AbstractVariability | Mixture):
-            raise TypeError(
-                "variability must be variability.Independent([...]) or variability.Correlated([...]), "
-                f"not {block!r}."
-            )
-    return tuple(blocks)

@@ -212,7 +212,7 @@ def _priors_latex(model: "PopModel") -> list[str]:
 
 
 def _further_latex(symbol: str) -> str:
-    """``δ_CL`` -> ``\\delta_{\\mathrm{CL}}``."""
+    r"""``δ_CL`` -> ``\delta_{\mathrm{CL}}``."""
     letters = {"λ": r"\lambda", "δ": r"\delta", "θ": r"\theta", "β": r"\beta", "s": "s"}
     letter, _, below = symbol.partition("_")
     return rf"{letters[letter]}_{{{latex_column(below)}}}"

@@ -12,9 +12,7 @@ from popbayes.parameters.priors import Fixed
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
 
-Kind = Literal[
-    "pop", "beta", "shape", "delta", "prob", "omega", "level", "nu", "corr", "imputed", "sigma"
-]
+Kind = Literal["pop", "beta", "shape", "delta", "prob", "omega", "level", "nu", "corr", "imputed", "sigma"]
 
 
 @dataclass(frozen=True)

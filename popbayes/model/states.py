@@ -53,7 +53,9 @@ class States:
         """Whether any subject has more than one state."""
         return self.size > self.design.n_subject
 
-    def columns(self, segment: np.ndarray, state: np.ndarray, values: Mapping[str, Values], xp: Any) -> dict[str, Any]:
+    def columns(
+        self, segment: np.ndarray, state: np.ndarray, values: Mapping[str, Values], xp: Any
+    ) -> dict[str, Any]:
         """Covariates and the class at some places, each (n,), none missing.
 
         Parameters
@@ -67,10 +69,14 @@ class States:
             gone = missing(found[one.column])
             if one.discrete:
                 code = self.code[one.column][state]
-                found[one.column] = np.where(gone, one.of_codes(np.maximum(code, 0), found[one.column]), found[one.column])
+                found[one.column] = np.where(
+                    gone, one.of_codes(np.maximum(code, 0), found[one.column]), found[one.column]
+                )
             else:
                 owner = self.design.segment_subject[segment]
-                found[one.column] = filled(found[one.column], gone, place_of(self.design, one)[owner], values, one, xp)
+                found[one.column] = filled(
+                    found[one.column], gone, place_of(self.design, one)[owner], values, one, xp
+                )
         if self.model.mixture is not None:
             found[dims.CLASS] = self.code[dims.CLASS][state]
         return found
@@ -90,12 +96,14 @@ class States:
         return self.columns(every, self.first[self.design.segment_subject], values, xp)
 
     def log_prior(self, values: Mapping[str, Values], xp: Any) -> Values:
-        """Log density of class, categories and numbers of every state, known ones included, (..., n_state)."""
+        """Log density of class and covariates, known ones included, in every state, (..., n_state)."""
         columns = self.at_subjects(values, xp)
         total: Any = np.zeros(self.size)
         for one in self.model.imputation:
             if one.discrete:
-                total = total + _picked(one.odds.log_probabilities(columns, values, xp), one.codes(columns[one.column]), xp)
+                total = total + _picked(
+                    one.odds.log_probabilities(columns, values, xp), one.codes(columns[one.column]), xp
+                )
             else:
                 total = total + one.log_density(columns, values, xp)
         if self.model.mixture is not None:
@@ -123,7 +131,9 @@ def states_of(model: "PopModel", design: Design) -> States | None:
     ]
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 1 + len(choices))
     starts = np.searchsorted(table[:, 0], np.arange(design.n_subject))
-    return States(model, design, table[:, 0], starts, {name: table[:, k + 1] for k, name in enumerate(choices)})
+    return States(
+        model, design, table[:, 0], starts, {name: table[:, k + 1] for k, name in enumerate(choices)}
+    )
 
 
 def first_segments(design: Design) -> np.ndarray:
@@ -145,7 +155,12 @@ def place_of(design: Design, one: Impute) -> np.ndarray:
 
 
 def filled(
-    column: np.ndarray, gone: np.ndarray, place: np.ndarray, values: Mapping[str, Values], one: Impute, xp: Any
+    column: np.ndarray,
+    gone: np.ndarray,
+    place: np.ndarray,
+    values: Mapping[str, Values],
+    one: Impute,
+    xp: Any,
 ) -> Any:
     """A column with missing values put in, (..., n); the typical value where they are not among `values`."""
     if not gone.any():
@@ -163,8 +178,8 @@ def filled(
 def drawn_columns(model: "PopModel", values: Mapping[str, Values], design: Design, xp: Any) -> dict[str, Any]:
     """Covariates and the class of every segment, with what `values` hold of them, (..., n_segment).
 
-    `values` may have `class_of` (..., n_subject), from 1, and `imputed_{column}` (..., n_missing); what it has
-    not is the first class, the first level and the typical value.
+    `values` may have `class_of` (..., n_subject), from 1, and `imputed_{column}` (..., n_missing); what is
+    absent is the first class, the first level and the typical value.
     """
     found: dict[str, Any] = dict(design.covariates)
     for one in model.imputation:
@@ -235,9 +250,7 @@ def _moves_unevenly(states: States, name: str) -> bool:
     parameter = model.parameters[name]
     first = first_segments(design)[design.segment_subject]
     varying = {
-        column
-        for column, own in design.covariates.items()
-        if np.any((own != own[first]) & ~missing(own))
+        column for column, own in design.covariates.items() if np.any((own != own[first]) & ~missing(own))
     }
     if parameter.scale == "identity" and varying & {c for one in parameter.covariates for c in one.columns}:
         return True

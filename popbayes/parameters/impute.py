@@ -23,9 +23,9 @@ class Impute:
 
     .. math::
 
-        \text{lognormal:} &\quad \log x_i \sim \mathrm{Normal}(\log\theta + \textstyle\sum_m \log f_m,\ s^2) \\
-        \text{normal:} &\quad x_i \sim \mathrm{Normal}(\theta + \textstyle\sum_m \log f_m,\ s^2) \\
-        \text{categorical:} &\quad P(x_i = l) / P(x_i = 1) = p_l / p_1 \textstyle\prod_m f_{ml}
+        \text{lognormal:} &\ \log x_i \sim \mathrm{Normal}(\log\theta + \textstyle\sum_m \log f_m,\ s^2) \\
+        \text{normal:} &\ x_i \sim \mathrm{Normal}(\theta + \textstyle\sum_m \log f_m,\ s^2) \\
+        \text{categorical:} &\ P(x_i = l) / P(x_i = 1) = p_l / p_1 \textstyle\prod_m f_{ml}
 
     with the factors `f` of other covariates. Subjects whose value is known inform :math:`\theta`, `s` and
     `p`. Missing numbers are sampled; missing categories are summed out of the likelihood, exactly, and drawn
@@ -187,7 +187,9 @@ class Impute:
             labels = {level(one.item()) for one in known}
             odd = sorted(labels - set(self.levels or labels))
             if odd:
-                raise ValueError(f"{where} knows the levels {listed(self.levels)}; the data have {listed(odd)}.")
+                raise ValueError(
+                    f"{where} knows the levels {listed(self.levels)}; the data have {listed(odd)}."
+                )
         elif known.dtype.kind != "f":
             raise ValueError(f"{where} needs numbers, but the column holds text. Use law='categorical'.")
         elif self.law == "lognormal" and np.any(known <= 0):
@@ -202,7 +204,7 @@ class Impute:
         return place
 
     def log_density(self, columns: Columns, values: Any, xp: Any) -> Values:
-        """Log density of the column's values, (..., n); on the log scale (by the logarithm) where lognormal."""
+        """Log density of the column's values, (..., n); that of the logarithm where lognormal."""
         x, sd = columns[self.column], values[self.sd_name]
         x = (np.log(x) if isinstance(x, np.ndarray) else xp.log(x)) if self.law == "lognormal" else x
         standard = (x - self.centre(columns, values, xp)) / sd

@@ -88,7 +88,9 @@ class Parameter:
 
     def _check_shape(self) -> None:
         if self.scale == "boxcox":
-            object.__setattr__(self, "shape", as_prior(self.shape, "shape of a parameter on the Box-Cox scale"))
+            object.__setattr__(
+                self, "shape", as_prior(self.shape, "shape of a parameter on the Box-Cox scale")
+            )
         elif self.shape is not None:
             raise ValueError(f"shape is of the Box-Cox scale; with scale={self.scale!r} it means nothing.")
 
@@ -109,7 +111,8 @@ class Parameter:
         at_a_point = isinstance(self.prior, Fixed) or self.prior.discrete
         if self.is_logarithmic and (low < 0 or (at_a_point and low <= 0)):
             raise ValueError(
-                f"The typical value of {name} is on the {self.scale} scale and positive, but {self.prior.describe()} "
+                f"The typical value of {name} is on the {self.scale} scale and positive, but "
+                f"{self.prior.describe()} "
                 "allows values that are not. Use a positive prior such as prior.LogNormal, "
                 "or scale='identity'."
             )

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from popbayes.parameters.grouped import AbstractGrouped, Level, Occasion
 from popbayes.parameters.covariates import covariate_from_dict
+from popbayes.parameters.grouped import AbstractGrouped, Level, Occasion
 from popbayes.parameters.mixture import Mixture
 from popbayes.parameters.priors import prior_from_dict
 from popbayes.parameters.random_effects import (

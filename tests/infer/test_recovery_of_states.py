@@ -93,7 +93,8 @@ def test_a_mixture_is_recovered(way, tmp_path):
     share = (dt["posterior"]["class_of"] == 2).mean(("chain", "draw")).to_numpy()
     np.testing.assert_allclose(share, probability[:, 1], atol=0.1)
     # everything after the fit
-    assert "delta_CL" in str(summary(dt)) and np.isfinite(loo(dt).elpd)
+    assert "delta_CL" in str(summary(dt))
+    assert np.isfinite(loo(dt).elpd)
     fitted = gof(dt)
     assert float(np.std(fitted["iwres"])) < 1.2
     own = simulate(made, data, dt, n=100, seed=1, new_subjects=False)["posterior_predictive"]
@@ -121,7 +122,9 @@ def test_missing_covariates_are_recovered():
         on_cl=[covariate.Power("WT", ref=70, exponent=prior.Normal(0.75, 0.5)), by_sex],
         imputation=[
             covariate.Impute("SEX", law="bernoulli"),
-            covariate.Impute("WT", typical=prior.LogNormal(70, 0.3), sd=prior.HalfNormal(0.3), covariates=by_sex),
+            covariate.Impute(
+                "WT", typical=prior.LogNormal(70, 0.3), sd=prior.HalfNormal(0.3), covariates=by_sex
+            ),
         ],
     )
     dt = fit(made, data, draws=600, tune=600, chains=2, seed=3, progress=False)
