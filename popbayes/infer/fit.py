@@ -25,6 +25,7 @@ from popbayes.infer.progress import working
 from popbayes.infer.saem.method import Saem
 from popbayes.infer.settings import Clock, checked_seed, processors
 from popbayes.infer.starts import Layout, Starts, explain_start, made_starts, starts_of
+from popbayes.infer.states import KEPT, resolved_states
 from popbayes.infer.tree import Study, drawn_dataset, new_tree, root_attrs, study_groups
 from popbayes.infer.warm_start import NotHonoured, WarmStart, started
 from popbayes.model import PopModel
@@ -39,6 +40,10 @@ TUNE_WARM = 200
 """The same after a warm start: four times what the step size and the scales took in the benchmarks."""
 WARM_START = Saem(tolerance=0.3, smoothing=150)
 """A short estimate: chains need its neighbourhood, not its last digit."""
+
+
+STATES = 7
+"""Apart from the seeds of the chains: the stream from which classes and missing categories are drawn."""
 
 
 class AfterSamplingError(RuntimeError):
@@ -265,7 +270,7 @@ def _task(
     save_warmup: bool,
     options: Mapping[str, Any],
 ) -> Task:
-    layout = _layout(plan.study)
+    layout = _layout(plan.study, plan.graph)
     return Task(
         graph=plan.graph,
         starts=plan.starts,
@@ -293,11 +298,11 @@ def _starts(study: Study, graph: Any, given: Mapping[str, Any], seed: int) -> St
     return starts_of(graph, building.initial_values(study.model, study.events, given=given), seed)
 
 
-def _layout(study: Study) -> Layout:
+def _layout(study: Study, graph: Any) -> Layout:
     events, labels = study.events, [str(label) for label in study.events.subjects]
     return Layout(
         likelihood=dims.DV,
-        parameters=study.model.structural.parameters,
+        parameters=[name for name in study.model.structural.parameters if name in graph.named_vars],
         owners=[labels[subject] for subject in study.design.segment_subject],
         observations=[
             (labels[events.record_subject[record]], f"row {events.row[record]}, TIME {events.time[record]:g}")
@@ -319,6 +324,8 @@ def _stored(model: PopModel, graph: Any) -> tuple[str, ...]:
         dims.CORR,
         *derived,
         dims.ETA,
+        *KEPT,
+        *(one.name for one in model.imputation),
         *levels,
         *weights,
         *model.structural.parameters,
@@ -330,14 +337,19 @@ def _tree(
     study: Study, graph: Any, drawn: Draws, groups: dict[str, xr.Dataset], attrs: dict[str, Any]
 ) -> xr.DataTree:
     dims_of = {name: tuple(shape) for name, shape in graph.named_vars_to_dims.items()}
+    rng = np.random.default_rng([attrs["seed"], STATES])
+    resolved = resolved_states(study, drawn.posterior, rng)
+    warmup = resolved_states(study, drawn.warmup_posterior, rng)
+    dims_of |= resolved.dims_of
     library = {"inference_library": attrs["sampler"]}
     parts = {
-        dims.POSTERIOR: drawn.posterior,
+        dims.POSTERIOR: resolved.arrays,
         dims.SAMPLE_STATS: drawn.stats,
-        f"warmup_{dims.POSTERIOR}": drawn.warmup_posterior,
+        f"warmup_{dims.POSTERIOR}": warmup.arrays,
         f"warmup_{dims.SAMPLE_STATS}": drawn.warmup_stats,
     }
-    made = {name: drawn_dataset(part, dims_of, graph.coords, library) for name, part in parts.items() if part}
+    coords = {**resolved.coords, **graph.coords}
+    made = {name: drawn_dataset(part, dims_of, coords, library) for name, part in parts.items() if part}
     if drawn.interrupted:
         kept = drawn.stats["lp"].shape
         warnings.warn(
