@@ -9,6 +9,7 @@ from .diagnostics.covariate_table import covariate_table as covariate_table
 from .diagnostics.gof import gof as gof
 from .diagnostics.iterations import iterations as iterations
 from .diagnostics.loo import loo as loo
+from .diagnostics.pool import pool as pool
 from .diagnostics.prior_table import prior_table as prior_table
 from .diagnostics.shrinkage import shrinkage as shrinkage
 from .diagnostics.summary import summary as summary
@@ -24,6 +25,7 @@ from .infer.estimation.quadrature import Quadrature as Quadrature
 from .infer.fit import fit as fit
 from .infer.pointwise import add_log_likelihood as add_log_likelihood
 from .infer.saem.method import Saem as Saem
+from .infer.sequential import sequential as sequential
 from .infer.storage import load as load
 from .infer.storage import save as save
 from .model import PopModel as PopModel

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import norm
 
+from popbayes.diagnostics.failures import failure_messages
 from popbayes.diagnostics.result import Table
 from popbayes.diagnostics.shrinkage import eta_shrinkage, level_shrinkage
 from popbayes.dims import ESTIMATES, OBJECTIVE, OMEGA, PARAMETER
@@ -92,7 +93,7 @@ def summary_of_estimates(
 ) -> Table:
     """The table with its title, problems and notes; `printed` are the cells of `table`."""
     study, said = study_of(dt), json.loads(dt.attrs["messages"])
-    priors, problems = said[-1], tuple(said[:-1])
+    priors, problems = said[-1], (*said[:-1], *failure_messages(dt))
     condition = float(dt[ESTIMATES].attrs["condition_number"])
     if condition > ILL_CONDITIONED:
         problems += (

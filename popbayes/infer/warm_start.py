@@ -30,6 +30,8 @@ from popbayes.wording import listed, nearest
 
 Report = Callable[[int, float, str], None]
 
+FARTHEST = 0.7
+"""Standard deviation of chains' starts, at most, of logarithms and logits: a factor of 2."""
 POINTS = 8
 """Draws of the random effects at which the information of the data on them is averaged."""
 
@@ -236,7 +238,7 @@ def started(
     begun = time.perf_counter()
     try:
         density = SubjectDensity(study)
-        check_separate_priors(study.model, "The warm start")
+        check_separate_priors(study.model, "The warm start", to_start=True)
     except ValueError as error:
         raise NotHonoured(str(error)) from error
     run = Iterations(density, settings, seed, use_priors=True)
@@ -245,7 +247,7 @@ def started(
     if found.interrupted:
         raise KeyboardInterrupt("Interrupted during the warm start: there are no draws to keep.")
     conditional = conditional_draws(run, found, settings.draws)
-    root = _root(run, found, conditional)
+    root = within_reach(_root(run, found, conditional), run)
     return WarmStart(run, found, conditional, root, time.perf_counter() - begun)
 
 
@@ -274,3 +276,15 @@ def _root(run: Iterations, found: Found, conditional: Conditional) -> np.ndarray
         # directions that the draws leave undetermined: at most three of these errors
         return errors[:, None] * vectors / np.sqrt(np.maximum(size, 1 / 9))
     return np.diag(errors)
+
+
+def within_reach(root: np.ndarray, run: Iterations) -> np.ndarray:
+    """The root with its rows shortened where an estimate at a boundary leaves a direction undetermined.
+
+    Where an additive error is estimated near 0, its logarithm has a standard error without bound, and starts
+    drawn by it lie where no chain comes back from.
+    """
+    size = np.linalg.norm(root, axis=1)
+    own = [np.inf if one.is_natural else FARTHEST for one in run.layout.coordinates]
+    limit = np.array(own + [FARTHEST] * (len(size) - len(own)))
+    return root * np.minimum(1.0, limit / np.maximum(size, 1e-300))[:, None]

@@ -17,6 +17,7 @@ from popbayes.infer.estimation.coordinates import Coordinates
 from popbayes.infer.estimation.groups import result_groups
 from popbayes.infer.estimation.method import AbstractMethod, Found, Problem
 from popbayes.infer.estimation.priors import log_prior
+from popbayes.infer.failed import as_attribute, counted
 from popbayes.infer.population import given_values
 from popbayes.infer.progress import iterations
 from popbayes.infer.settings import Clock, checked_seed
@@ -109,11 +110,12 @@ def estimate(
     if coordinates.size == 0:
         raise ValueError("Every value of the model is fixed: there is nothing to estimate. Use pb.simulate.")
     method.check(study)
-    with iterations(f"popbayes: {method.name}", progress) as report:
+    with iterations(f"popbayes: {method.name}", progress) as report, counted(study) as failed:
         prior = log_prior(coordinates) if use_priors else None
         found = method.run(Problem(study, SubjectDensity(study), coordinates, prior, seed, report))
     try:
-        return _tree(study, coordinates, method, found, use_priors, seed, clock.stop())
+        attrs = {**clock.stop(), **as_attribute(estimation=failed)}
+        return _tree(study, coordinates, method, found, use_priors, seed, attrs)
     except Exception as error:
         raise AfterEstimationError(
             f"The estimation was done, but the DataTree could not be made: {error!r}. "

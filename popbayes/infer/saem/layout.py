@@ -50,6 +50,11 @@ class Coordinate:
     natural: Callable[[Any], Any]
     free: Callable[[Any], Any]
 
+    @property
+    def is_natural(self) -> bool:
+        """Whether it is the natural value itself, in the user's units; else a logarithm or a logit."""
+        return self.natural is _same
+
 
 def _same(x: Any) -> Any:
     return x
