@@ -277,6 +277,60 @@ def test_new_sites_are_drawn_when_asked_for(fitted):
     assert np.all(kept_site[0] != kept_site[1])
 
 
+@pytest.fixture(scope="module")
+def certain():
+    """A fit that knows everything: the same population values and effects in each of its many draws."""
+    data = crossover()
+    made = model(
+        variability.Independent(["V"], sd=prior.HalfNormal(0.3)),
+        variability.Occasion(["V"], sd=prior.HalfNormal(0.2)),
+        variability.Level("SITE", ["V"], sd=prior.HalfNormal(0.3)),
+    )
+    dt = posed(made, data, n=MANY // 2)
+    own = dt["posterior"].to_dataset().drop_vars(["CL", "V"])
+    known = {"V_pop": 10.0, "omega": 0.3, "gamma": 0.2, "omega_SITE": 0.4, "eta": 0.25}
+    for name, value in known.items():
+        own[name] = xr.full_like(own[name], value)
+    groups = made.design(data).groups
+    for name, (over, of, value) in {
+        "eta_occ": ("occasion", "gamma_of", -0.1),
+        "eta_SITE": ("SITE", "omega_SITE_of", 0.5),
+    }.items():
+        shape = (2, MANY // 2, groups[over].size, 1)
+        coords = {over: groups[over].labels, of: ["V"]}
+        own[name] = xr.DataArray(np.full(shape, value), dims=("chain", "draw", over, of), coords=coords)
+    dt["posterior"] = xr.DataTree(own)
+    return made, data, dt
+
+
+@pytest.mark.parametrize(
+    ("arguments", "centre", "variance"),
+    [
+        ({"new_subjects": False}, 0.25 - 0.1 + 0.5, 0.0),
+        ({"new_subjects": False, "new_levels": True}, 0.25 - 0.1, 0.4**2),
+        ({}, 0.5, 0.3**2 + 0.2**2),
+        ({"new_levels": True}, 0.0, 0.3**2 + 0.2**2 + 0.4**2),
+    ],
+)
+def test_predictions_vary_by_the_levels_that_are_new_and_keep_those_that_are_not(
+    certain, arguments, centre, variance
+):
+    """Log V is a sum of normal effects: its mean is that of the known ones, its variance of the new ones."""
+    made, data, dt = certain
+    log = volume(simulate(made, data, dt, seed=7, n=MANY, **arguments)).ravel() - np.log(10.0)
+    assert log.size == MANY
+    assert abs(log.mean() - centre) < MCSE * np.sqrt(variance / MANY) + 1e-9
+    variance_is(log, variance) if variance else np.testing.assert_allclose(log, centre, rtol=1e-9)
+
+
+def test_a_new_occasion_of_a_known_patient_varies_by_gamma_alone(certain):
+    made, _, dt = certain
+    log = volume(simulate(made, crossover(4, 3), dt, seed=8, n=MANY, new_subjects=False), 2).ravel()
+    away = log - np.log(10.0) - 0.25 - 0.5
+    assert abs(away.mean()) < MCSE * 0.2 / np.sqrt(MANY)
+    variance_is(away, 0.2**2)
+
+
 def test_given_values_name_the_sds_of_levels(fitted):
     made, data, _ = fitted
     values = {

@@ -1,5 +1,6 @@
 """The free variables of the graph, known without opening it: their priors and where chains start."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.model import PopModel
+from popbayes.model.states import States, missing_subjects, shared_names
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.priors import Fixed
 
@@ -21,6 +23,8 @@ ETA_RAW = "eta_raw"
 """Standardised random effects, standard normal: sampled where non-centred."""
 PHI = "phi"
 """Individual parameters on the scales where random effects are added: sampled where centred."""
+PHI_SHARED = "phi_shared"
+"""The same where a subject may be of several states (classes, missing categories), which share them."""
 PARTIAL = "corr_partial"
 """Canonical partial correlations, from 0 to 1: what `corr` is made of."""
 PAIR = "corr_pair"
@@ -33,10 +37,14 @@ def design_for(model: PopModel, data: EventTable) -> Design:
 
 
 def initial_values(
-    model: PopModel, data: EventTable, information: Information | None = None
+    model: PopModel,
+    data: EventTable,
+    information: Information | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Prior medians of all free variables of `build(model, data, information)`, on their natural scales.
 
+    Values that are `given` replace medians, and individual parameters that are sampled centred follow them.
     Random effects are zero (at their likely values where there is information on them) and correlations
     none. An improper prior has no median: there, PyMC's
     own start (0 for `Flat`, 1 for `HalfFlat`).
@@ -50,6 +58,7 @@ def initial_values(
     found: dict[str, Any] = {}
     for name, (prior, size) in population_priors(model).items():
         found[name] = np.full(size, prior.start()) if size else prior.start()
+    found |= {name: value for name, value in (given or {}).items() if name in found}
     places = model.locations({**model.fixed, **no_selection(model), **found}, design)
     spread = {name: prior.start() for name, prior in model.omega_priors.items()}
     if spread and omega_together(model.omega_priors) is not None:
@@ -60,7 +69,13 @@ def initial_values(
     pairs = sum(len(block) * (len(block) - 1) // 2 for block, _ in model.correlated_blocks)
     if pairs:
         found[PARTIAL] = np.full(pairs, 0.5)
-    centred, raw, between = centring(model, information)
+    found |= {one.name: np.array(one.concentration) / sum(one.concentration) for one in model.odds}
+    states = model.states(design)
+    shared = () if states is None else shared_names(states)
+    if states is not None:
+        found |= state_starts(model, design, states, {**model.fixed, **no_selection(model), **found})
+    each = (tuple(one for one in way if one not in shared) for way in centring(model, information))
+    centred, raw, between = each
     if between:
         found[ETA_WHITE] = np.zeros((design.n_subject, len(between)))
     if raw:
@@ -71,7 +86,28 @@ def initial_values(
         found[PHI] = np.stack(columns, axis=1)
     found |= level_starts(model, design) | tail_starts(model, design) | selection_starts(model)
     sigmas = model.observation.priors.items()
-    return found | {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
+    found |= {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
+    return found | dict(given or {})
+
+
+def state_starts(
+    model: PopModel, design: Design, states: States, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Missing numbers in the middle of the known ones, individual values in the middle of the states."""
+    lost = {one: len(missing_subjects(design, one)) for one in model.imputation if not one.discrete}
+    found: dict[str, Any] = {f"{one.name}_raw": np.zeros(size) for one, size in lost.items() if size}
+    names = shared_names(states)
+    if names:
+        places = model.locations(values, design, np, states.at_subjects(values, np))
+        count = np.bincount(states.subject)
+        found[PHI_SHARED] = np.stack(
+            [
+                np.bincount(states.subject, weights=np.broadcast_to(places[name], states.size)) / count
+                for name in names
+            ],
+            axis=1,
+        )
+    return found
 
 
 def no_selection(model: PopModel) -> dict[str, float]:
@@ -87,6 +123,7 @@ def population_priors(model: PopModel) -> dict[str, tuple[AbstractPrior, int]]:
         for one in model.coefficients(name):
             if not one.joint:
                 found[one.name] = (one.prior, len(one.labels))
+    found |= {one.name: (one.prior, len(one.labels)) for one in model.further}
     return {name: pair for name, pair in found.items() if not isinstance(pair[0], Fixed)}
 
 

@@ -16,6 +16,7 @@ from popbayes.engine.sensitivities import Solver
 from popbayes.infer.pointwise import observation_logp, sigmas
 from popbayes.infer.tree import Study
 from popbayes.model import PopModel
+from popbayes.parameters.mixture import Mixture
 from popbayes.parameters.priors import Fixed
 
 CENTRINGS = ("auto", "centred", "non-centred")
@@ -35,7 +36,7 @@ def centred_model(study: Study, centring: str, warm: Any = None) -> PopModel:
         Where it is known, its conditional variances decide, else the information at the prior medians.
     """
     model = study.model
-    if all(block.centred is not None for block in model.variability):
+    if all(isinstance(block, Mixture) or block.centred is not None for block in model.variability):
         return model
     if centring != "auto":
         chosen = dict.fromkeys(model.eta_names, centring == "centred")
@@ -44,7 +45,7 @@ def centred_model(study: Study, centring: str, warm: Any = None) -> PopModel:
         chosen = dict(zip(model.eta_names, np.median(ratio, axis=0) < HALF, strict=True))
     blocks = [
         block
-        if block.centred is not None
+        if isinstance(block, Mixture) or block.centred is not None
         # the effects of one part are sampled together: most of them decide
         else replace(block, centred=bool(np.mean([chosen[name] for name in block.names]) > HALF))
         for block in model.variability
@@ -60,7 +61,8 @@ def variance_ratios(study: Study) -> np.ndarray:
     an observation about its prediction, by differences.
     """
     model, design = study.model, study.design
-    values = initial_values(replace(model, variability=()), study.events)
+    mixed = tuple(replace(one, centred=None) for one in model.variability if isinstance(one, Mixture))
+    values = initial_values(replace(model, variability=mixed), study.events)
     draws = {name: np.reshape(value, (1, -1)) for name, value in values.items()}
     omega = np.array(
         [prior.value if isinstance(prior, Fixed) else prior.start() for prior in model.omega_priors.values()]
