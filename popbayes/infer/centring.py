@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from popbayes.building.starts import initial_values
+from popbayes.building.starts import initial_values, no_selection
 from popbayes.engine.sensitivities import Solver
 from popbayes.infer.pointwise import observation_logp, sigmas
 from popbayes.infer.tree import Study
@@ -63,7 +63,7 @@ def variance_ratios(study: Study) -> np.ndarray:
     model, design = study.model, study.design
     mixed = tuple(replace(one, centred=None) for one in model.variability if isinstance(one, Mixture))
     values = initial_values(replace(model, variability=mixed), study.events)
-    draws = {name: np.reshape(value, (1, -1)) for name, value in values.items()}
+    draws = {name: np.reshape(value, (1, -1)) for name, value in {**no_selection(model), **values}.items()}
     omega = np.array(
         [prior.value if isinstance(prior, Fixed) else prior.start() for prior in model.omega_priors.values()]
     )
