@@ -15,7 +15,13 @@ class ReachedTheFitError(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pk_covariates", "pk_iov_crossover", "pk_covariate_selection"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pk_covariates", "pk_iov_crossover", "pk_covariate_selection", "pk_michaelis_menten", "pkpd_turnover",
+        "pkpd_neutropenia",
+    ],
+)  # fmt: skip
 def test_a_template_reaches_the_fit(name, tmp_path, monkeypatch, capsys):
     def stop(model, data, **settings):
         assert model.resolved(data).equations()
