@@ -15,6 +15,7 @@ import xarray as xr
 from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import Regimen, as_events
+from popbayes.infer.failed import WHY, as_attribute, counted, failed_text
 from popbayes.infer.finite import broken, complaint
 from popbayes.infer.new_levels import kept, new_effects
 from popbayes.infer.pointwise import chunks, predictions, sigmas
@@ -122,7 +123,8 @@ def simulate(
     Warns
     -----
     UserWarning
-        Where individual parameters or simulated values are not finite: which, and in what share of draws.
+        Where individual parameters or simulated values are not finite: which, and in what share of draws;
+        where differential equations could not be solved: how often, and for which subjects.
     """
     events = as_events(data)
     seed = checked_seed(seed)
@@ -130,12 +132,20 @@ def simulate(
     model, source = _source(model, events, dt, n, new_subjects, new_levels, streams[0])
     model.check(events)
     study = Study(model, events)
-    simulated = _simulated(study, source, streams[1:])
+    with counted(study) as failed:
+        simulated = _simulated(study, source, streams[1:])
+    if failed:
+        warnings.warn(
+            f"Differential equations could not be solved {failed_text(failed)}: {WHY}. Their predictions "
+            "are nan from there on.",
+            stacklevel=2,
+        )
     etas = "none" if not model.eta_names else "new" if source.etas is None else "own"
     groups = {source.group: _dataset(simulated, source), **study_groups(study)}
     if source.kind == "prior":
         groups["prior"] = _population_dataset(model, source)
-    return new_tree(groups, root_attrs(study, seed, source=source.kind, etas=etas, n=len(source.draw)))
+    said = {"source": source.kind, "etas": etas, "n": len(source.draw), **as_attribute(simulation=failed)}
+    return new_tree(groups, root_attrs(study, seed, **said))
 
 
 def as_data(dt: xr.DataTree, *, chain: int = 0, draw: int = 0) -> EventTable:

@@ -47,7 +47,8 @@ def main() -> None:
     )
     print(model)
 
-    # 3. Prior check. Replicates are censored as the observations are.
+    # 3. Prior check. What do the priors imply? Replicates are censored as the observations are.
+    print(pb.prior_table(model, seed=SEED))
     pb.plot_vpc(pb.vpc(pb.simulate(model, data, seed=SEED))).savefig(OUT / "prior_vpc.png", dpi=150)
 
     # 4. Fit. Four chains of the No-U-Turn sampler; everything needed later is in the file.

@@ -114,6 +114,23 @@ def test_focei_of_the_newborns_is_that_of_nonmem():
     assert by["bic_subjects"] > 0 > by["bic_observations"]
 
 
+def test_clearance_of_the_newborns_grows_with_weight_and_not_with_the_days():
+    script, expected = phenobarbital_script(), phenobarbital_expected()["covariates of clearance"]
+    model, data = script.the_model(), script.the_data()
+    models = {
+        "exponent": script.covariate_model(model, day=False),
+        "day": script.covariate_model(model, exponent=False),
+        "both": script.covariate_model(model),
+    }
+    for name, one in models.items():
+        found = pb.estimate(one, data, method=pb.Foce(), seed=1, progress=False)
+        assert float(found["objective"]["ofv"][0]) == pytest.approx(expected["ofv"][name], abs=0.01), name
+    table = pb.summary(found).to_frame()
+    for name, one in expected["estimates"].items():
+        assert table.loc[name, "estimate"] == pytest.approx(one["value"], abs=0.02 * one["se"]), name
+        assert table.loc[name, "se"] == pytest.approx(one["se"], rel=0.02), name
+
+
 @pytest.mark.slow
 def test_the_newborns_by_three_methods(tmp_path):
     folder, expected = tmp_path / "newborns", phenobarbital_expected()["estimates"]
@@ -124,3 +141,8 @@ def test_the_newborns_by_three_methods(tmp_path):
     for name, one in expected.items():
         for method in ("FOCEI", "SAEM", "posterior"):
             assert table.loc[name, method] == pytest.approx(one["value"], abs=0.5 * one["se"]), (name, method)
+    for name, one in phenobarbital_expected()["covariates of clearance"]["estimates"].items():
+        draws = pb.load(folder / "covariates.nc")["posterior"][name]
+        assert float(arviz_stats.ess(draws)) >= ENOUGH_ESS
+        assert float(draws.mean()) == pytest.approx(one["value"], abs=0.5 * one["se"]), name
+    assert (folder / "forest.png").stat().st_size > 100

@@ -1,4 +1,4 @@
-"""Phenobarbital in newborns: two or three samples each; FOCEI, SAEM and full Bayes side by side.
+"""Phenobarbital in newborns: two or three samples each; FOCEI, SAEM and full Bayes side by side; covariates.
 
 Run it with ``popbayes run phenobarbital_neonates``, or as ``python analysis.py [DIRECTORY]``.
 """
@@ -14,7 +14,7 @@ from popbayes import covariate, pk, prior, residual, variability
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "phenobarbital_neonates")
 SEED = 59
-STEPS = 7
+STEPS = 8
 
 
 def step(number: int, words: str) -> None:
@@ -23,10 +23,13 @@ def step(number: int, words: str) -> None:
 
 
 def the_data() -> pb.EventTable:
-    """The bundled table, with a low 5-minute Apgar score (below 5) as a covariate of its own."""
+    """The bundled table, with a low 5-minute Apgar score (below 5) and days of treatment as covariates."""
     study = pb.load_dataset("phenobarb")
-    table = study.to_frame().assign(LOW=lambda t: (t["APGR"] < 5).astype(int))
-    return pb.read_events(table, covariates=["WT", "LOW"], units=study.units, name="phenobarbital")
+    table = study.to_frame().assign(
+        LOW=lambda t: (t["APGR"] < 5).astype(int),
+        DAY=lambda t: t["TIME"] / 24,  # treated from birth on: nearly the postnatal age
+    )
+    return pb.read_events(table, covariates=["WT", "LOW", "DAY"], units=study.units, name="phenobarbital")
 
 
 def the_model() -> pb.PopModel:
@@ -51,6 +54,14 @@ def without_apgar(model: pb.PopModel) -> pb.PopModel:
     return replace(model, parameters={**model.parameters, "V": volume}, name="weight")
 
 
+def covariate_model(model: pb.PopModel, *, exponent: bool = True, day: bool = True) -> pb.PopModel:
+    """CL in proportion to a power of weight that is estimated, and maturing by the day; V as before."""
+    power = covariate.Power("WT", ref=1.0, exponent=prior.Normal(1, 0.25) if exponent else 1.0)
+    maturing = covariate.Exponential("DAY", ref=0, coefficient=prior.Normal(0, 0.1))
+    clearance = replace(model.parameters["CL"], covariates=[power, maturing] if day else [power])
+    return replace(model, parameters={**model.parameters, "CL": clearance}, name="covariates of clearance")
+
+
 def side_by_side(results: dict[str, object]) -> pd.DataFrame:
     """Estimate and standard error (posterior mean and SD) of each method."""
     columns = {}
@@ -64,7 +75,7 @@ def side_by_side(results: dict[str, object]) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Read, estimate by FOCEI, choose covariates, SAEM, sample, set side by side, report."""
+    """Read, estimate by FOCEI, SAEM, sample, set side by side, covariates of clearance, report."""
     OUT.mkdir(parents=True, exist_ok=True)
 
     step(1, "Read the data")
@@ -98,7 +109,27 @@ def main() -> None:
     table.to_csv(OUT / "side_by_side.csv")
     print(table.to_string(float_format="{:.4g}".format))
 
-    step(7, "Diagnose and report")
+    step(7, "Does clearance grow in proportion to weight, and with age?")
+    wider = covariate_model(model)
+    changes = {
+        words: float(pb.estimate(one, data, method=pb.Foce(), seed=SEED)["objective"]["ofv"][0])
+        for words, one in {
+            "as before": model,
+            "exponent of weight estimated": covariate_model(model, day=False),
+            "by the day of treatment": covariate_model(model, exponent=False),
+            "both": wider,
+        }.items()
+    }
+    print(pd.Series(changes, name="-2 log L").to_string())
+    matured = pb.fit(wider, data, seed=SEED)
+    pb.save(matured, OUT / "covariates.nc")
+    print(pb.summary(matured))
+    effects = pb.covariate_table(matured)
+    effects.to_csv(OUT / "covariates.csv")
+    print(effects)
+    pb.plot_forest(effects).savefig(OUT / "forest.png", dpi=150)
+
+    step(8, "Diagnose and report")
     pb.gof(focei).to_dataframe().to_csv(OUT / "gof.csv")
     pb.plot_gof(pb.gof(focei)).savefig(OUT / "gof.png", dpi=150)
     simulated = pb.simulate(model, data, dt, seed=SEED)

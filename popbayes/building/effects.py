@@ -125,7 +125,8 @@ def _between(information: Information | None) -> Any:
         omega: TensorVariable, factor: Triangle | None, mixed: bool, design: Design, places: Sequence[Any]
     ) -> list[TensorVariable]:
         assert information is not None  # `centring` puts no parameter here without it
-        return informed_effects(information, omega, factor, _centres(design, places))
+        known = None if factor is None else matrix(factor)
+        return informed_effects(information, omega, known, _centres(design, places))
 
     return make
 

@@ -37,10 +37,14 @@ def design_for(model: PopModel, data: EventTable) -> Design:
 
 
 def initial_values(
-    model: PopModel, data: EventTable, information: Information | None = None
+    model: PopModel,
+    data: EventTable,
+    information: Information | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Prior medians of all free variables of `build(model, data, information)`, on their natural scales.
 
+    Values that are `given` replace medians, and individual parameters that are sampled centred follow them.
     Random effects are zero (at their likely values where there is information on them) and correlations
     none. An improper prior has no median: there, PyMC's
     own start (0 for `Flat`, 1 for `HalfFlat`).
@@ -54,6 +58,7 @@ def initial_values(
     found: dict[str, Any] = {}
     for name, (prior, size) in population_priors(model).items():
         found[name] = np.full(size, prior.start()) if size else prior.start()
+    found |= {name: value for name, value in (given or {}).items() if name in found}
     places = model.locations({**model.fixed, **no_selection(model), **found}, design)
     spread = {name: prior.start() for name, prior in model.omega_priors.items()}
     if spread and omega_together(model.omega_priors) is not None:
@@ -81,7 +86,8 @@ def initial_values(
         found[PHI] = np.stack(columns, axis=1)
     found |= level_starts(model, design) | tail_starts(model, design) | selection_starts(model)
     sigmas = model.observation.priors.items()
-    return found | {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
+    found |= {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
+    return found | dict(given or {})
 
 
 def state_starts(

@@ -8,8 +8,10 @@ import xarray as xr
 
 from popbayes.diagnostics.cwres import cwres
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OBS, OMEGA
+from popbayes.infer.effects import Effects
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws, population_predictions, sigmas
 from popbayes.infer.tree import Study, draws_or_estimate, is_estimate, study_of
+from popbayes.model.checks import beyond_subject_effects
 from popbayes.observation.rows import MEASURED
 
 LONG_NAMES = {
@@ -103,11 +105,18 @@ def weighted_residuals(study: Study, draws: xr.Dataset, ipred: np.ndarray) -> np
 
 def _centre(study: Study, draws: xr.Dataset) -> tuple[dict[str, Any], np.ndarray]:
     """Posterior means of the population values and of the random effects."""
-    names = [name for name in draws.data_vars if name not in (ETA, *study.model.parameters)]
+    levels = study.model.groupings
+    effects = [one.eta for one in levels]
+    names = [name for name in draws.data_vars if name not in (ETA, *effects, *study.model.parameters)]
     values = {str(name): draws[name].mean((CHAIN, DRAW)).to_numpy() for name in names}
-    if ETA not in draws:
-        return values, np.zeros((study.design.n_subject, 0))
-    return values, draws[ETA].mean((CHAIN, DRAW)).transpose("subject", ETA_OF).to_numpy()
+    eta = np.zeros((study.design.n_subject, 0))
+    if ETA in draws:
+        eta = draws[ETA].mean((CHAIN, DRAW)).transpose("subject", ETA_OF).to_numpy()
+    if beyond_subject_effects(study.model) or not levels:
+        return values, eta
+    layout = Effects.of(study.model, study.design)
+    of_groups = draws[effects[0]].mean((CHAIN, DRAW)).transpose(levels[0].dim, levels[0].of).to_numpy()
+    return values, layout.joined(eta, of_groups)
 
 
 def _interaction(dt: xr.DataTree) -> bool:

@@ -20,6 +20,8 @@ WORTH_A_THREAD = 20_000
 """Pairs of an observation and an earlier record of its subject, below which threads cost more than they
 save: about a millisecond of work."""
 
+CORES = os.cpu_count() or 1
+
 Theta = Mapping[str, np.ndarray]
 
 
@@ -53,7 +55,7 @@ class Solver:
         rows = np.diff(self.design.subject_start)
         seen = np.bincount(self.design.obs_subject, minlength=self.design.n_subject)
         work = np.cumsum(rows * seen)
-        threads = int(min(os.cpu_count() or 1, max(1, work[-1] // WORTH_A_THREAD)))
+        threads = int(min(CORES, max(1, work[-1] // WORTH_A_THREAD)))
         ends = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads)
         return np.split(np.arange(self.design.n_subject), ends)
 
@@ -62,7 +64,7 @@ class Solver:
         thetas = self._stacked(theta)
         flat = np.ascontiguousarray(thetas.reshape(-1, *thetas.shape[-2:]))
         preds = np.empty((len(flat), self.design.n_obs))
-        threads = min(os.cpu_count() or 1, len(flat), 1 + len(flat) * self.design.n_record // WORTH_A_THREAD)
+        threads = min(CORES, len(flat), 1 + len(flat) * self.design.n_record // WORTH_A_THREAD)
         if threads == 1:
             self.kernels.evaluate(flat, *self.schedule.arrays, preds)
         else:
@@ -116,7 +118,10 @@ class Solver:
         """All parameters, (..., n_segment, n_parameter)."""
         vectors = [np.asarray(v, dtype=float) for v in with_covariates(self.structural, self.design, theta)]
         shape = np.broadcast_shapes(*(v.shape for v in vectors), (self.design.n_segment,))
-        return np.stack([np.broadcast_to(v, shape) for v in vectors], axis=-1)
+        out = np.empty((*shape, len(vectors)))
+        for k, v in enumerate(vectors):
+            out[..., k] = v
+        return out
 
     def _moves(self, directions: Theta) -> np.ndarray:
         """Directions as the kernel reads them, (n_segment, n_direction, n_parameter)."""

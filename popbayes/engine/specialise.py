@@ -20,6 +20,8 @@ import numba
 import numpy as np
 from pytensor.link.numba.cache import compile_numba_function_src
 
+from popbayes.engine.lowering import INNER
+
 # No reassociation: sums keep the order in which they are written, so that the same input gives the
 # same bits whatever surrounds the kernel, and compensated formulas stay compensated.
 FLAGS: dict[str, Any] = {
@@ -28,6 +30,9 @@ FLAGS: dict[str, Any] = {
     "nogil": True,
     "boundscheck": False,
 }
+
+INNER_FLAGS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": INNER}
+"""Of functions that only other kernels call."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,10 @@ def compile_source(
     function = compile_numba_function_src(
         source, name, {**PRELUDE, **environment, **foreign}, cache_key=f"popbayes_{key}"
     )
-    flags = FLAGS if entry else {**FLAGS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    flags = FLAGS if entry else {**FLAGS, **INNER_FLAGS}
     if inline:
         flags = {**flags, "inline": "always"}
-    return Kernel(numba.njit(cache=cached, **flags)(function), key, cached)
+    return Kernel(numba.njit(cache=cached and entry, **flags)(function), key, cached)
 
 
 def specialise(
@@ -138,5 +143,6 @@ PRELUDE_TEXT = "".join(inspect.getsource(f.py_func) for f in (log, log1p, power)
 COMPILER = (
     *(numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT),
     tuple(sorted((name, sorted(v) if isinstance(v, set) else v) for name, v in FLAGS.items())),
+    INNER.__name__,
 )
 """What decides the machine code beside the text of a kernel."""

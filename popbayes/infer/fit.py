@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from popbayes import building, dims
 from popbayes.building.between import Information
@@ -17,6 +18,7 @@ from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.infer.centring import CENTRINGS, centred_model
 from popbayes.infer.chains import Draws, Task
+from popbayes.infer.failed import as_attribute, counted
 from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.progress import working
@@ -36,7 +38,7 @@ TUNE = 1000
 """Warm-up iterations of chains that start at prior medians."""
 TUNE_WARM = 200
 """The same after a warm start: four times what the step size and the scales took in the benchmarks."""
-WARM_START = Saem(tolerance=0.2)
+WARM_START = Saem(tolerance=0.3, smoothing=150)
 """A short estimate: chains need its neighbourhood, not its last digit."""
 
 
@@ -130,7 +132,8 @@ def fit(
     -------
     DataTree
         `posterior`, `sample_stats`, `observed_data`, `constant_data`, `events`; the model, the seed, the
-        versions and the time it took are in the attributes of the root.
+        versions, the time it took (`stages`: warm start, compiling, sampling), and how often differential
+        equations could not be solved, by subject (`failed_solves`), are in the attributes of the root.
 
     Raises
     ------
@@ -161,7 +164,10 @@ def fit(
         _check_unknowns(study.model)
         study.model.check(data)
         building.check_observations(study.model, data)
-    warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
+    lap = Clock.start()
+    with counted(study) as failed_warm:
+        warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
+    stages = {"warm_start": lap.stop()}
     settings["tune"] = int(tune or (TUNE if warm is None else TUNE_WARM))
     with working("popbayes: writing the graph", progress):
         plan = _plan(study, warm, centring, starts or {}, settings["seed"])
@@ -169,8 +175,12 @@ def fit(
         task = _task(plan, settings, progress, save_warmup, sampler_kwargs)
         groups = study_groups(study)
     graph = plan.graph
-    drawn = backend.run(task)
-    attrs = {**settings, **asked, **clock.stop()}
+    lap = Clock.start()
+    with counted(study) as failed:
+        drawn = backend.run(task)
+    stages |= {"compiling": dict(drawn.compiling), "sampling": lap.since(drawn.compiling)}
+    solves = as_attribute(warm_start=failed_warm, sampling=failed)
+    attrs = {**settings, **asked, **clock.stop(), **solves, "stages": json.dumps(stages)}
     try:
         tree = _tree(study, graph, drawn, groups, attrs)
     except Exception as error:
@@ -220,7 +230,8 @@ def _warm(
     if not study.model.eta_names:
         return None, {"none": "there are no random effects"}
     try:
-        with working("popbayes: warm start (SAEM)", progress):
+        # matrices are of a few rows: threads of the linear algebra would only wait for each other
+        with working("popbayes: warm start (SAEM)", progress), threadpool_limits(1, user_api="blas"):
             warm = started(study, method, seed, starts)
     except (NotHonoured, np.linalg.LinAlgError) as error:
         if method is not WARM_START:
@@ -241,10 +252,8 @@ class Plan:
 
 
 def _plan(study: Study, warm: WarmStart | None, centring: str, given: Mapping[str, Any], seed: int) -> Plan:
-    # for correlated effects the map takes minutes to compile; those are centred or not as a whole
-    apart = not study.model.correlated_blocks
     between: Information | None = None
-    if warm is not None and centring == "auto" and apart:
+    if warm is not None and centring == "auto":
         between = warm.information
     if between is None:
         study = Study(centred_model(study, centring, warm), study.events)
@@ -286,8 +295,7 @@ def _starts(study: Study, graph: Any, given: Mapping[str, Any], seed: int) -> St
     for name in given:
         if name not in free:
             raise ValueError(f"starts has {name!r}, which is not sampled; sampled are {', '.join(free)}.")
-    medians = building.initial_values(study.model, study.events)
-    return starts_of(graph, {**medians, **given}, seed)
+    return starts_of(graph, building.initial_values(study.model, study.events, given=given), seed)
 
 
 def _layout(study: Study, graph: Any) -> Layout:

@@ -17,6 +17,8 @@ JITTER = 0.5
 PRIOR_DRAWS = 64
 TRIES = 40
 TRIES_BEFORE_SHRINKING = 5
+HOPELESS = -1e10
+"""Log density below which no step size leads back, finite or not: a chain would stay where it began."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +130,10 @@ def _flat(point: Mapping[str, Any]) -> np.ndarray:
 
 
 def is_usable(density: Density, start: np.ndarray) -> bool:
-    """Whether a sampler can leave this start: finite density and gradient, no component exactly zero."""
+    """Whether a sampler can leave this start: no hopeless density, a finite gradient, no component zero."""
     value, gradient = density(start)
-    return bool(np.isfinite(value) and np.all(np.isfinite(gradient)) and np.all(gradient != 0))
+    near = np.isfinite(value) and value > HOPELESS
+    return bool(near and np.all(np.isfinite(gradient)) and np.all(gradient != 0))
 
 
 def usable_start(
@@ -148,12 +151,18 @@ def usable_start(
         start = starts.draw(rng, shrink=0.5 ** (attempt // TRIES_BEFORE_SHRINKING))
         if is_usable(density, start):
             return start
-    _, gradient = density(start)
+    value, gradient = density(start)
     flat = np.flatnonzero(gradient == 0)
     if np.all(np.isfinite(gradient)) and flat.size:
         raise ValueError(
             f"The log density does not depend on {starts.coordinate(int(flat[0]))} near its start "
             f"({flat.size} such coordinate(s)). Give it a proper prior, or fix it with prior.Fixed."
+        )
+    if np.isfinite(value) and np.all(np.isfinite(gradient)):
+        raise ValueError(
+            f"The log density is {value:.1e} at the start: predictions are so far from the observations, in "
+            "standard deviations of the error, that no chain would arrive. Start elsewhere with "
+            "starts={name: value}, or look at the medians of the priors; nothing has been sampled."
         )
     raise ValueError(explain(start))
 

@@ -12,11 +12,11 @@ from popbayes.parameters.effect import latex_column
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
+from popbayes.structural.typeset import split_symbol
 
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
 
-GREEK = {"gamma": (r"\gamma", ""), "Circ0": ("Circ", "0")}
 NORMAL_90 = 1.6448536269514722
 """Standard deviations of a normal within which 90 % lie."""
 
@@ -48,6 +48,8 @@ def _parameter_text(name: str, parameter: Parameter, model: "PopModel") -> str:
     typical = _typical_text(name, parameter)
     factors = [one.written(name) for one in parameter.covariates]
     eta = " + ".join(_added(name, parameter, eta_names(name, model), class_text(name, model)))
+    if parameter.column:
+        return f"{name}_i = {parameter.column}_i (known){f' + {eta}' if eta else ''}"
     if parameter.is_logarithmic:
         effect = [f"exp({eta})"] if eta else []
         return f"{name}_i = {' · '.join([typical, *factors, *effect])}"
@@ -78,6 +80,8 @@ def _priors_text(model: "PopModel") -> list[str]:
     """One line for each prior, known values included."""
     lines = []
     for name, parameter in model.parameters.items():
+        if parameter.column:
+            continue
         lines.append(_prior_text(dims.pop(name), parameter.prior, parameter.unit))
         each = model.coefficients(name)
         lines += [_prior_text(f"β_{name},{one.symbol}", one.prior, "") for one in each if not one.joint]
@@ -140,16 +144,9 @@ def latex(model: "PopModel") -> str:
 
 def symbol(name: str, *subscripts: str) -> str:
     """A parameter's symbol in LaTeX: ``V1, i`` -> ``V_{1,i}``, ``ka`` -> ``k_{a}``."""
-    base, sub = GREEK.get(name) or _split(name)
-    base = rf"\mathrm{{{base}}}" if len(base) > 1 and base[0] != "\\" else base
+    base, sub = split_symbol(name)
     below = ",".join([*([sub] if sub else []), *subscripts])
     return f"{base}_{{{below}}}" if below else base
-
-
-def _split(name: str) -> tuple[str, str]:
-    found = re.fullmatch(r"([A-Z]+|[a-z])(.*)", name)
-    base, sub = found.groups() if found else (name, "")
-    return base, rf"\mathrm{{{sub}}}" if len(sub) > 1 and sub.isalpha() else sub
 
 
 def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:
@@ -157,6 +154,8 @@ def _parameter_latex(name: str, parameter: Parameter, model: "PopModel") -> str:
     typical = _typical_latex(name, parameter)
     factors = [one.written_latex(name) for one in parameter.covariates]
     eta = " + ".join(_added_latex(name, parameter, model))
+    if parameter.column:
+        return rf"{left} &= {latex_column(parameter.column)}_i{f' + {eta}' if eta else ''}"
     if parameter.is_logarithmic:
         return rf"{left} &= {r' \, '.join([typical, *factors, *([f'e^{{{eta}}}'] if eta else [])])}"
     if parameter.scale == "identity":
@@ -188,6 +187,8 @@ def _typical_latex(name: str, parameter: Parameter) -> str:
 def _priors_latex(model: "PopModel") -> list[str]:
     lines = []
     for name, parameter in model.parameters.items():
+        if parameter.column:
+            continue
         unit = rf"\ \text{{{re.sub('([%_#&$])', r'\\\1', parameter.unit)}}}" if parameter.unit else ""
         lines.append(_prior_latex(symbol(name, r"\mathrm{pop}"), parameter.prior) + unit)
         for one in model.coefficients(name):

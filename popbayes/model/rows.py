@@ -92,6 +92,8 @@ def _row(
 def _typical(model: "PopModel") -> list[Row]:
     rows = []
     for name, parameter in model.parameters.items():
+        if parameter.column:
+            continue  # known for each subject: there is nothing of the population
         scale = parameter.scale
         rows.append(_row(dims.pop(name), None, "pop", name, parameter.unit, parameter.prior, scale))
         for one in parameter.covariates:

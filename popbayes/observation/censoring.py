@@ -129,7 +129,8 @@ class M4(AbstractCensoring):
         p(y) = \frac{p(y \mid f)}{1 - F(0 \mid f)}, \qquad
         p(0 < y < \mathrm{LLOQ}) = \frac{F(\mathrm{LLOQ} \mid f) - F(0 \mid f)}{1 - F(0 \mid f)}
 
-    The same as M3 where the error model allows no value below zero (log-normal, Box-Cox).
+    The same as M3 where the error model allows no value below zero (log-normal, Box-Cox). Draws are positive
+    too: `popbayes.simulate` cuts the error model at zero, as the likelihood does.
     """
 
     says = "the probability of lying beyond the limit, of values known to be positive"
@@ -141,7 +142,7 @@ class M4(AbstractCensoring):
             "censoring.M4 takes all observations to be positive. Use censoring.M3",
         )
         lower = np.where(beyond, np.maximum(rows.lower, 0.0), rows.lower)
-        return replace(rows, lower=lower, floor=np.zeros(len(rows.state)))
+        return replace(rows, lower=lower, floor=np.zeros(len(rows.state)), positive=True)
 
 
 @final

@@ -31,6 +31,8 @@ class Rows:
         Time of the observation, and of the previous one (the subject's first record where there is none).
     origin : (n,)
         Time of the subject's first record.
+    positive : bool
+        Whether observations are known to be positive, which draws then are too.
     """
 
     dv: Any
@@ -42,6 +44,7 @@ class Rows:
     time: np.ndarray
     since: np.ndarray
     origin: np.ndarray
+    positive: bool = False
 
     @property
     def all_measured(self) -> bool:

@@ -236,6 +236,16 @@ class AbstractResidual(AbstractLaw):
         nu = np.asarray(sigma[NU], dtype=np.float64)
         return normal / np.sqrt(2.0 * rng.standard_gamma(np.broadcast_to(0.5 * nu, shape)) / nu)
 
+    def _noise_above_zero(self, rng: np.random.Generator, prediction: np.ndarray, sigma: Sigma) -> np.ndarray:
+        """Errors cut where the observation would be negative, by the inverse of their distribution."""
+        scale = self.scale(prediction, sigma)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            furthest = np.where(scale > 0, prediction / scale, np.inf)
+        uniform = 1.0 - rng.random(np.shape(furthest))
+        if self.nu is None:
+            return -special.ndtri_exp(np.log(uniform) + special.log_ndtr(furthest))
+        return -special.stdtrit(sigma[NU], uniform * special.stdtr(sigma[NU], furthest))
+
     def _observed(self, noise: np.ndarray, prediction: np.ndarray, sigma: Sigma) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             place = self.transform(prediction, sigma) + self.scale(prediction, sigma) * noise
@@ -244,7 +254,10 @@ class AbstractResidual(AbstractLaw):
 
     def draw(self, rng: np.random.Generator, rows: Rows, prediction: np.ndarray, sigma: Sigma) -> np.ndarray:
         """Draw one observation for each prediction, correlated where they are; (..., n)."""
-        noise = self._noise(rng, np.shape(prediction), sigma)
+        if rows.positive and not self.needs_positive_dv:
+            noise = self._noise_above_zero(rng, prediction, sigma)
+        else:
+            noise = self._noise(rng, np.shape(prediction), sigma)
         if self.rho is not None:
             _, r = self._before(rows, noise, sigma, np)
             r = np.broadcast_to(r, noise.shape)
@@ -261,10 +274,12 @@ class AbstractResidual(AbstractLaw):
 
     def complaint(self, rows: Rows) -> tuple[np.ndarray, str, str]:
         """Values that are not positive where they must be, and what correlated errors cannot take."""
-        if self.rho is not None and np.any(rows.state == BETWEEN):
+        limited = (rows.state == BETWEEN) | np.isfinite(rows.floor)
+        if self.rho is not None and np.any(limited):
             return (
-                rows.state == BETWEEN,
-                "has no closed form for observations beyond a limit where errors are correlated (rho)",
+                limited,
+                "has no closed form for observations beyond a limit, or known to be above one, where errors "
+                "are correlated (rho)",
                 "Use censoring.M1, M5, M6 or M7, or leave rho out",
             )
         if self.rho is not None:

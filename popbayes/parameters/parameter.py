@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
+
 from popbayes import dims
 from popbayes.parameters.covariates import AbstractCovariate, covariate_from_dict
 from popbayes.parameters.effect import AbstractColumn, Columns, Values
+from popbayes.parameters.equation import Equation
 from popbayes.parameters.family import AbstractPrior, real_number
 from popbayes.parameters.priors import Fixed, as_prior, prior_from_dict
 from popbayes.wording import listed, nearest
@@ -144,6 +147,33 @@ class Parameter:
             )
         object.__setattr__(self, "covariates", tuple(self.covariates))
 
+    @classmethod
+    def from_column(cls, column: str, unit: str = "") -> "Parameter":
+        """A parameter that is known for each subject: the value of a column of the data, as it is.
+
+        Parameters
+        ----------
+        column : str
+            A covariate of the event table, in the parameter's own units; it may change in time.
+        unit : str
+            For tables and axis labels.
+
+        Examples
+        --------
+        >>> Parameter.from_column("CL_PK", unit="L/h").column
+        'CL_PK'
+        """
+        return cls(1.0, scale="identity", covariates=(Equation(column),), unit=unit)
+
+    @property
+    def column(self) -> str:
+        """The column that the parameter is taken from; empty where it is not."""
+        known = self.scale == "identity" and self.is_fixed and self.prior.value == 1.0
+        if not known or len(self.covariates) != 1 or not isinstance(self.covariates[0], Equation):
+            return ""
+        text = self.covariates[0].text
+        return text if text.isidentifier() else ""
+
     @property
     def is_fixed(self) -> bool:
         """Whether the typical value is known rather than estimated."""
@@ -189,6 +219,14 @@ class Parameter:
         for one in self.covariates:
             place = place + one.log_factor(columns, values, name, xp)
         return place
+
+    def place(self, value: Any) -> Any:
+        """Where a value lies on the scale of random effects, in NumPy: the inverse of `value`."""
+        if self.scale == "log":
+            return np.log(value)
+        if self.scale == "logit":
+            return np.log((value - self.lower) / (self.upper - value))
+        return value
 
     def value(self, place: Values, xp: Any) -> Values:
         """The parameter's value at a place on the scale where random effects are added."""

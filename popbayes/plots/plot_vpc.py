@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from popbayes.plots.plot_vpc_outcomes import draw_categories, draw_survival
 from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, expect, label, on_log, picture, styled
 
 NAMES = {
@@ -37,8 +38,12 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
     -------
     matplotlib Figure
         One panel for each stratum; below it, where there are limits of quantification, one of the percentage
-        of observations below them.
+        of observations below them. For an endpoint of categories one panel for each; for one of events the
+        survival curve (`log` and `points` have no meaning there).
     """
+    for holds, draw in (("category", draw_categories), ("at_risk", draw_survival)):
+        if isinstance(checked, xr.Dataset) and holds in checked:
+            return draw(checked, _bands(checked.attrs), _title({"pred_corr": 0, **checked.attrs}))
     expect(checked, xr.Dataset, "stratum_of", "plot_vpc", "vpc")
     n = checked.sizes["stratum"]
     columns = min(n, MOST_COLUMNS)
@@ -202,12 +207,17 @@ def _title(attrs: dict[str, Any]) -> str:
     return name[0].upper() + name[1:]
 
 
+def _bands(attrs: dict[str, Any]) -> str:
+    """Say what the bands are."""
+    return (
+        f"Bands: {100 * attrs['interval']:g} % intervals over {attrs['n_replicate']} simulated studies"
+        f"{SUBJECTS[attrs['etas']]}"
+    )
+
+
 def _note(attrs: dict[str, Any], hidden: int) -> str:
     """Say what the bands are, and what is not as it seems."""
-    words = [
-        f"Bands: {100 * attrs['interval']:g} % intervals over {attrs['n_replicate']} simulated studies"
-        f"{SUBJECTS[attrs['etas']]}; ticks on top: edges of the bins."
-    ]
+    words = [f"{_bands(attrs)}; ticks on top: edges of the bins."]
     if attrs["n_uncorrected"]:
         words.append(f"{attrs['n_uncorrected']} observations with a prediction of 0 are not corrected.")
     if hidden:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from popbayes.diagnostics.convergence import LEAST_BFMI, LEAST_ESS, MOST_RHAT
 from popbayes.diagnostics.gof import gof
+from popbayes.diagnostics.iterations import iterations
 from popbayes.diagnostics.loo import loo
 from popbayes.diagnostics.result import Table, notes_html
 from popbayes.diagnostics.shrinkage import shrinkage
@@ -23,6 +24,7 @@ from popbayes.dims import ETA
 from popbayes.infer.tree import Study, draws_or_estimate, is_estimate, study_of
 from popbayes.plots.plot_gof import plot_gof
 from popbayes.plots.plot_individual import n_pages, plot_individual
+from popbayes.plots.plot_iterations import plot_iterations
 from popbayes.plots.plot_shrinkage import plot_shrinkage
 from popbayes.plots.plot_vpc import plot_vpc
 from popbayes.plots.style import png
@@ -80,11 +82,20 @@ def convergence_section(table: Table) -> Section:
 
 def estimation_section(dt: xr.DataTree, table: Table) -> Section:
     """What speaks against an estimate; or that nothing does."""
+    figures = (
+        illustration(
+            plot_iterations(iterations(dt)),
+            "A panel for each estimated value and one for the objective, against the number of the "
+            "iteration.",
+            "Values and objective at every iteration; band: the estimate with its standard error; dashed: "
+            "where SAEM begins to average.",
+        ),
+    )
     if table.messages:
-        return convergence_section(table)
+        return replace(convergence_section(table), figures=figures)
     words = f"No problem was found: {method_text(dt)}; the objective is at a minimum in every direction."
     html = f'<div class="verdict good"><p>{escape(words)}</p></div>'
-    return Section("convergence", "Convergence", html=Markup(html))
+    return Section("convergence", "Convergence", html=Markup(html), figures=figures)
 
 
 def parameter_section(table: Table) -> Section:

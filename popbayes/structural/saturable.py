@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytensor.tensor as pt
 
 from popbayes.engine.declaration import Channel, Expression, Symbols
+from popbayes.structural import typeset
 from popbayes.structural.absorption import AbstractAbsorption, Intravenous
 from popbayes.structural.ode_base import AbstractOde, total
 
@@ -41,6 +42,12 @@ class AbstractNonlinear(AbstractOde):
     def __post_init__(self) -> None:
         """Check that the absorption is made of rates."""
         super().__post_init__()
+        if self.absorption is not None and not isinstance(self.absorption, AbstractAbsorption):
+            raise TypeError(
+                "absorption must be one of popbayes.pk, such as pk.FirstOrder(), "
+                f"not {self.absorption!r}."
+                + (" Write it with brackets." if isinstance(self.absorption, type) else "")
+            )
         ways = self.absorption.channels.values() if self.absorption else ()
         if any(getattr(way, "stages", None) is not None for way in ways):
             raise ValueError(
@@ -95,6 +102,10 @@ class AbstractNonlinear(AbstractOde):
     def outputs(self) -> tuple[str, ...]:
         """The concentration in central."""
         return ("conc",)
+
+    def latex(self) -> list[str]:
+        """The equations in LaTeX."""
+        return typeset.equations(self, amounts=[s for s in self.integrated if s not in ("target", "complex")])
 
     def concentration(self, state: Symbols, p: Symbols) -> Expression:
         """Concentration of what is eliminated and distributes."""

@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
 
-from popbayes import pk, residual
+from popbayes import censoring, pk, residual, variability
+from popbayes.data.events import read_events
 from popbayes.data.regimen import Regimen, regimens
 from popbayes.diagnostics.vpc import correction, vpc
 from popbayes.diagnostics.vpc_bins import Bins, make_bins
@@ -311,3 +313,55 @@ def test_without_a_limit_there_is_no_fraction_below_it():
     data = as_data(simulate(model, design, {}, seed=3))
     checked = vpc(simulate(model, data, {}, seed=4, n=20))
     assert not any(name in checked for name in ("below", "lloq"))
+
+
+def two_assays() -> xr.DataTree:
+    """Two occasions, in the second another assay with a lower limit; what is below either is censored."""
+    model = PopModel(
+        pk.OneCompartment(),
+        {"CL": Parameter(5.0), "V": Parameter(50.0)},
+        [variability.Independent(["CL"], sd=0.3), variability.Occasion(["CL"], sd=0.2)],
+        residual.Combined(add=0.05, prop=0.2),
+        censoring=censoring.M3(),
+    )
+    rows = [
+        {"ID": i, "TIME": 48.0 * k + t, "AMT": dose, "EVID": evid, "OCC": k + 1, "LLOQ": (0.4, 0.15)[k]}
+        for i in range(1, 31)
+        for k in range(2)
+        for t, dose, evid in ((0.0, 100.0, 4), (1.0, 0.0, 0), (12.0, 0.0, 0), (24.0, 0.0, 0))
+    ]
+    known = {"omega": [0.3]}
+    design = read_events(pd.DataFrame(rows))
+    table = as_data(simulate(model, design, known, seed=5)).to_frame()
+    seen = table["EVID"] == 0
+    table.loc[seen, "LLOQ"] = np.where(table["OCC"] == 1, 0.4, 0.15)[seen]
+    below = seen & (table["DV"] < table["LLOQ"])
+    table.loc[below, "CENS"], table.loc[below, "DV"] = 1, table["LLOQ"]
+    return simulate(model, read_events(table), known, seed=6, n=100)
+
+
+def test_percent_below_several_limits_over_occasions_is_that_of_a_hand_count():
+    dt = two_assays()
+    checked = vpc(dt, by="OCC", against="tad", interval=0.8)
+    assert checked["stratum"].to_numpy().tolist() == ["OCC 1", "OCC 2"]
+    drawn = dt["predictions"]["dv"].to_numpy()[0].reshape(100, 30, 2, 3)
+    observed = dt["observed_data"]["dv"].to_numpy().reshape(30, 2, 3)
+    for k, limit in enumerate((0.4, 0.15)):
+        one = checked.isel(stratum=k)
+        below = (drawn[:, :, k] < limit).mean(axis=1)
+        np.testing.assert_allclose(one["below"], (observed[:, k] <= limit).mean(axis=0), **EXACT)
+        np.testing.assert_allclose(one["below_simulated"], np.median(below, axis=0), **EXACT)
+        np.testing.assert_allclose(one["below_lower"], np.quantile(below, 0.1, axis=0), **EXACT)
+        np.testing.assert_allclose(one["below_upper"], np.quantile(below, 0.9, axis=0), **EXACT)
+        cut = np.quantile(np.maximum(drawn[:, :, k], limit), [0.05, 0.5, 0.95], axis=1)
+        np.testing.assert_allclose(one["simulated"], np.median(cut, axis=1).T, **EXACT)
+    together = vpc(dt, against="tad")  # each observation has a limit of its own within one bin
+    limits = np.array([0.4, 0.15])[:, None]
+    np.testing.assert_allclose(
+        together["below"].to_numpy()[0], (observed <= limits).mean(axis=(0, 1)), **EXACT
+    )
+    np.testing.assert_allclose(
+        together["below_simulated"].to_numpy()[0],
+        np.median((drawn < limits).mean(axis=(1, 2)), axis=0),
+        **EXACT,
+    )

@@ -28,6 +28,7 @@ def posed(model: PopModel, data: EventTable, n: int = 6, seed: int = 5) -> xr.Da
     levels = new_effects(study.model, study.design, values, 2 * n, rng)
     over = dims.SUBJECT if study.design.one_segment_per_subject else dims.SEGMENT
     theta = study.model.individual_parameters(values, eta, study.design, np, levels)
+    theta = {name: np.broadcast_to(one, (2 * n, study.design.n_segment)) for name, one in theta.items()}
     dims_of = {
         dims.OMEGA: (dims.ETA_OF,),
         dims.CORR: (dims.ETA_OF, dims.ETA_OF2),

@@ -77,6 +77,20 @@ def test_starts_draw_closer_to_the_centre_until_one_is_usable(starts):
     assert np.all(np.abs(start - starts.centre) < radius)
 
 
+def test_a_start_that_is_finite_but_hopelessly_far_out_is_drawn_again(starts):
+    """Such as predictions of 1e-80 under a proportional error: chains would stay there for ever."""
+    radius = 0.1 * starts.spread.max()
+
+    def density(x):
+        inside = np.all(np.abs(x - starts.centre) < radius)
+        return (0.0 if inside else -1e80), np.ones(3)
+
+    start = usable_start(starts, density, np.random.default_rng(0), str)
+    assert np.all(np.abs(start - starts.centre) < radius)
+    with pytest.raises(ValueError, match=r"-1\.0e\+80 at the start.*starts="):
+        usable_start(starts, lambda x: (-1e80, np.ones(3)), np.random.default_rng(0), str)
+
+
 def test_a_coordinate_without_influence_is_named(starts):
     with pytest.raises(ValueError, match=r"does not depend on place\[1\]"):
         usable_start(starts, lambda x: (0.0, np.array([1.0, 1.0, 0.0])), np.random.default_rng(0), str)

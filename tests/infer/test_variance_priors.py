@@ -40,7 +40,7 @@ def test_inverse_wishart_and_scaled_inverse_chi_square_give_the_gibbs_posterior(
         residual.Proportional(prior.ScaledInverseChiSquared(1, 0.05)),
     )
     starts = {"CL_pop": 3.0, "V_pop": 32.0}
-    dt = pb.fit(model, data, seed=1, starts=starts, draws=1500, tune=1500, progress=False)
+    dt = pb.fit(model, data, seed=1, starts=starts, draws=1500, progress=False)
     p = dt["posterior"].to_dataset().stack(s=("chain", "draw"))
     omega, corr = p["omega"].to_numpy(), p["corr"].to_numpy()[0, 1]
     got = {

@@ -186,6 +186,80 @@ def test_far_below_the_limit_density_and_gradient_are_finite():
     )
 
 
+def log_difference(high, low):
+    """SciPy's, of logarithms of probabilities."""
+    return special.logsumexp(np.stack(np.broadcast_arrays(high, low)), axis=0, b=[[1], [-1]])
+
+
+@pytest.mark.parametrize("nu", [None, 4.0])
+def test_m4_is_scipys_out_to_40_sd_and_so_is_its_gradient(nu):
+    """Predictions from far below zero to far above the limit, in SDs of the error."""
+    f = np.array([-4.0, -0.5, 0.0, 0.05, 0.2, 0.5, 1.0, 4.5])
+    data = table(np.full(len(f), 0.5), CENS=[1] * len(f))
+    error = residual.Additive(HALF, nu=nu)
+    law = stats.norm if nu is None else stats.t(nu)
+    observed = Observed.of(ObservationModel(error, ("conc",), None, censoring.M4()), data)
+    x = pt.dvector()
+    sigma = {"sigma_add": pt.as_tensor(0.1)} | ({} if nu is None else {"nu": np.float64(nu)})
+    value = observed.parts[0].log_density(x, sigma, pt)
+    got, gradient = pytensor.function([x], [value, pt.grad(value.sum(), x)], mode=PLAIN)(f)
+    low, high = -f / 0.1, (0.5 - f) / 0.1
+    below = np.where(
+        low + high > 0,
+        log_difference(law.logsf(low), law.logsf(high)),
+        log_difference(law.logcdf(high), law.logcdf(low)),
+    )
+    np.testing.assert_allclose(got, below - law.logsf(low), rtol=1e-12, atol=1e-13)
+    arrays = {"sigma_add": np.float64(0.1)} | ({} if nu is None else {"nu": np.float64(nu)})
+    np.testing.assert_allclose(
+        observed.log_density(f, arrays), below - law.logsf(low), rtol=1e-12, atol=1e-13
+    )
+    within = np.exp(law.logpdf(low) - below) - np.exp(law.logpdf(high) - below)
+    hazard = np.exp(law.logpdf(low) - law.logsf(low))
+    assert np.isfinite(gradient).all()
+    np.testing.assert_allclose(gradient, (within - hazard) / 0.1, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", [censoring.M2(), censoring.M3(), censoring.M4()])
+@pytest.mark.parametrize("far", [-40.0, 40.0])
+def test_density_and_gradient_are_finite_40_sd_from_every_limit(method, far):
+    data = table([0.5, 3.0], CENS=[1, 0], LLOQ=[0.5, 0.5])
+    for error, sigma in (
+        (residual.Additive(HALF), {"sigma_add": 0.1}),
+        (residual.Combined(HALF, HALF), {"sigma_add": 0.05, "sigma_prop": 0.01}),
+        (residual.Additive(HALF, nu=4.0), {"sigma_add": 0.1, "nu": 4.0}),
+    ):
+        observed = Observed.of(ObservationModel(error, ("conc",), None, method), data)
+        f, s = pt.dvector(), {name: pt.dscalar(name) for name in sigma}
+        value = observed.parts[0].log_density(f, s, pt)
+        at = np.array([0.5 - far * 0.1, 0.5 + far * 0.1])
+        inputs = [f, *s.values()]
+        outputs = [value, *pt.grad(value.sum(), inputs)]
+        computed = pytensor.function(inputs, outputs, mode=PLAIN)(at, *sigma.values())
+        assert all(np.isfinite(one).all() for one in computed), error
+
+
+def test_draws_of_m4_are_those_of_an_error_cut_at_zero():
+    f = np.array([0.05, 0.2, 1.0])
+    data = table([0.5, 0.5, 3.0], CENS=[1, 1, 0])
+    for error, sigma, law in (
+        (residual.Additive(HALF), {"sigma_add": 0.2}, stats.norm),
+        (residual.Additive(HALF, nu=4.0), {"sigma_add": 0.2, "nu": 4.0}, stats.t(4.0)),
+    ):
+        observed = Observed.of(ObservationModel(error, ("conc",), None, censoring.M4()), data)
+        drawn = observed.draw(np.random.default_rng(1), np.tile(f, (4000, 1)), sigma)
+        assert np.all(drawn > 0)
+        for j, centre in enumerate(f):
+            above = law.sf(-centre / 0.2)
+
+            def cdf(y, centre=centre, above=above, law=law):
+                return 1 - law.sf((y - centre) / 0.2) / above
+
+            assert stats.kstest(drawn[:, j], cdf).pvalue > 1e-3
+    plain = Observed.of(ObservationModel(residual.Additive(HALF), ("conc",), None, censoring.M3()), data)
+    assert np.any(plain.draw(np.random.default_rng(1), np.tile(f, (100, 1)), {"sigma_add": 0.2}) < 0)
+
+
 @pytest.mark.parametrize(
     ("method", "columns", "match"),
     [
@@ -196,6 +270,16 @@ def test_far_below_the_limit_density_and_gradient_are_finite():
 def test_what_a_method_cannot_take_is_refused_with_its_rows(method, columns, match):
     with pytest.raises(ValueError, match=match):
         density(method, table(DV, **columns))
+
+
+@pytest.mark.parametrize("method", [censoring.M2(), censoring.M3(), censoring.M4()])
+def test_correlated_errors_refuse_methods_that_know_of_a_limit(method):
+    data = table(DV, CENS=CENS, LLOQ=[0.5] * 5)
+    error = residual.Combined(HALF, HALF, rho=0.5)
+    (part,) = Observed.of(ObservationModel(error, ("conc",), None, method), data).parts
+    which, rule, _ = part.kind.law.complaint(part.rows)
+    np.testing.assert_array_equal(which, {"M2": ~BELOW, "M3": BELOW}.get(method.kind, BELOW | True))
+    assert "known to be above one" in rule
 
 
 def test_a_limit_that_is_no_concentration_is_refused_by_methods_that_need_one():

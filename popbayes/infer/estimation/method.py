@@ -120,6 +120,9 @@ class Found:
     information : str
         Which information matrix the covariance is from: ``"observed"``, ``"scores"``, ``"sandwich"``,
         ``"stochastic approximation"``.
+    drift : (size,), optional
+        How far each estimate still moves where iterations are drawn, in standard errors: what convergence is
+        judged by.
     attrs : name -> text or number
         What else the DataTree should say, such as the settings of the run.
     """
@@ -132,6 +135,7 @@ class Found:
     converged: bool
     messages: list[str] = field(default_factory=list)
     information: str = "observed"
+    drift: np.ndarray | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,0 +1,199 @@
+"""Five studies whose posteriors are known from expert-written Stan programs, fitted with default settings.
+
+The data and the reference posteriors are not part of this project: without them the tests are skipped.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import popbayes as pb
+from popbayes import covariate, pk, prior, residual, variability
+from popbayes import pd as response
+from tests.tolerances import MCSE, POSTERIOR_SD_REFERENCE
+
+ANCHORS = Path(__file__).parents[1].parent / "shared" / "data" / "anchors"
+DATA = pytest.mark.skipif(not ANCHORS.exists(), reason="the reference posteriors are not part of the project")
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A study: its model, and what each row of the reference posterior is called in popbayes."""
+
+    model: Callable[[], pb.PopModel]
+    typical: tuple[str, ...]
+    varying: tuple[str, ...]
+    sigmas: Mapping[str, str]
+    draws: int = 1000
+
+
+def half(scale: float) -> prior.HalfNormal:
+    return prior.HalfNormal(scale)
+
+
+def typical(values: Mapping[str, float], sd: Mapping[str, float], powers: Mapping[str, float]) -> dict:
+    """Log-normal priors around `values`, with fixed powers of the weight."""
+    return {
+        name: pb.Parameter(
+            prior.LogNormal(value, sd.get(name, 0.5)),
+            covariates=[covariate.Power("WT", ref=70, exponent=powers[name])] if name in powers else [],
+        )
+        for name, value in values.items()
+    }
+
+
+def combined() -> residual.Combined:
+    return residual.Combined(add=half(1.0), prop=half(0.3))
+
+
+def theoph() -> pb.PopModel:
+    return pb.PopModel(
+        structural=pk.OneCompartment(pk.FirstOrder()),
+        parameters=typical({"ka": 1.5, "CL": 2.8, "V": 32.0}, {}, {}),
+        variability=variability.Independent(["ka", "CL", "V"], sd=half(0.5)),
+        residual=combined(),
+    )
+
+
+def two_compartments() -> pb.PopModel:
+    return pb.PopModel(
+        structural=pk.TwoCompartment(pk.FirstOrder()),
+        parameters=typical(
+            {"CL": 5.0, "V1": 30.0, "Q": 4.0, "V2": 50.0, "ka": 1.0},
+            {"V1": 0.2, "ka": 0.2},
+            {"CL": 0.75, "V1": 1.0, "Q": 0.75, "V2": 1.0},
+        ),
+        variability=variability.Correlated(["CL", "V1", "Q", "V2", "ka"], sd=half(0.5), lkj=2),
+        residual=residual.Combined(add=half(0.3), prop=half(0.3)),
+    )
+
+
+def saturable() -> pb.PopModel:
+    return pb.PopModel(
+        structural=pk.MichaelisMenten(pk.FirstOrder()),
+        parameters=typical({"ka": 1.0, "V": 40.0, "Vmax": 15.0, "Km": 3.0}, {}, {}),
+        variability=variability.Independent(["ka", "V", "Vmax"], sd=half(0.5)),
+        residual=residual.Combined(add=half(0.5), prop=half(0.3)),
+    )
+
+
+def warfarin() -> pb.PopModel:
+    values = {"Tlag": 1.0, "ka": 1.0, "CL": 0.15, "V": 8.0, "R0": 100.0, "kout": 0.05, "IC50": 1.0}
+    return pb.PopModel(
+        structural=response.Turnover(
+            pk.OneCompartment(pk.FirstOrder(Tlag=True)), effect=response.Imax(full=True)
+        ),
+        parameters=typical(values, {"R0": 0.25}, {"CL": 0.75, "V": 1.0}),
+        variability=variability.Independent(["ka", "CL", "V", "R0", "kout", "IC50"], sd=half(0.5)),
+        residual={"conc": combined(), "response": residual.Additive(half(10.0))},
+        dvid={1: "conc", 2: "response"},
+    )
+
+
+def neutropenia() -> pb.PopModel:
+    values = {"CL": 10.0, "V1": 35.0, "Q": 15.0, "V2": 105.0, "ka": 2.0, "MTT": 125.0, "Circ0": 5.0}
+    values |= {"slope": 0.3, "gamma": 0.17}
+    return pb.PopModel(
+        structural=response.FribergKarlsson(pk.TwoCompartment(pk.FirstOrder())),
+        parameters=typical(
+            values,
+            {"MTT": 0.2, "Circ0": 0.2, "gamma": 0.2},
+            {"CL": 0.75, "V1": 1.0, "Q": 0.75, "V2": 1.0},
+        ),
+        variability=variability.Independent(["CL", "V1", "MTT", "Circ0", "slope"], sd=half(0.5)),
+        residual={"conc": residual.LogNormal(half(0.5)), "neutrophils": residual.LogNormal(half(0.5))},
+        dvid={1: "conc", 2: "neutrophils"},
+    )
+
+
+BOTH = {"sigma_prop": "sigma_prop", "sigma_add": "sigma_add"}
+THREE = ("ka", "CL", "V")
+FIVE = ("CL", "V1", "Q", "V2", "ka")
+SEVEN = ("Tlag", "ka", "CL", "V", "R0", "kout", "IC50")
+NINE = (*FIVE, "MTT", "Circ0", "slope", "gamma")
+STUDIES = {
+    "theoph": Anchor(theoph, THREE, THREE, BOTH),
+    "twocpt_md": Anchor(two_compartments, FIVE, FIVE, BOTH),
+    "mm": Anchor(saturable, ("ka", "V", "Vmax", "Km"), ("ka", "V", "Vmax"), BOTH),
+    "warfarin": Anchor(
+        warfarin,
+        SEVEN,
+        SEVEN[1:],
+        {
+            "sigma_prop": "sigma_prop_conc",
+            "sigma_add": "sigma_add_conc",
+            "sigma_pd": "sigma_add_response",
+        },
+    ),
+    "fk": Anchor(
+        neutropenia,
+        NINE,
+        ("CL", "V1", "MTT", "Circ0", "slope"),
+        {"sigma_pk": "sigma_log_conc", "sigma_anc": "sigma_log_neutrophils"},
+    ),
+}
+NOISY = 250.0
+"""Effective draws of a reference below which its standard deviation is not held against ours."""
+
+
+def in_reference_names(anchor: Anchor, posterior: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Draws under the names of the reference."""
+    found = {f"theta.{i}": np.log(posterior[f"{name}_pop"]) for i, name in enumerate(anchor.typical, start=1)}
+    for i, name in enumerate(anchor.varying, start=1):
+        found[f"omega.{i}"] = posterior["omega"].sel(eta_of=name, drop=True)
+    found |= {theirs: posterior[ours] for theirs, ours in anchor.sigmas.items()}
+    if "corr" in posterior:
+        for i, one in enumerate(anchor.varying, start=1):
+            for j, other in enumerate(anchor.varying[: i - 1], start=1):
+                found[f"rho.{i}.{j}"] = posterior["corr"].sel(eta_of=one, eta_of2=other, drop=True)
+    return found
+
+
+def compared(anchor: Anchor, posterior: xr.Dataset, reference: pd.DataFrame) -> pd.DataFrame:
+    """Row by row: difference of the means in combined Monte-Carlo errors, ratio of the SDs, ESS."""
+    rows = {}
+    for name, draws in in_reference_names(anchor, posterior).items():
+        one = draws.rename("x").to_dataset()
+        mcse = float(arviz_stats.mcse(one)["x"])
+        theirs = reference.loc[name]
+        rows[name] = {
+            "mean": float(draws.mean()),
+            "their mean": theirs["mean"],
+            "errors": abs(float(draws.mean()) - theirs["mean"]) / np.hypot(mcse, theirs["mcse_mean"]),
+            "sd ratio": float(draws.std()) / theirs["sd"],
+            "ess": float(arviz_stats.ess(one)["x"]),
+            "their ess": theirs["ess_bulk"],
+            "rhat": float(arviz_stats.rhat(one)["x"]),
+        }
+    return pd.DataFrame(rows).T
+
+
+def fitted(name: str) -> tuple[xr.DataTree, pd.DataFrame]:
+    """Fit a study with default settings and compare it with its reference."""
+    anchor = STUDIES[name]
+    data = pb.read_events(pd.read_csv(ANCHORS / f"{name}.csv"), covariates=["WT"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        dt = pb.fit(anchor.model(), data, draws=anchor.draws, seed=SEED, progress=False)
+    reference = pd.read_csv(ANCHORS / f"posterior_{name}.csv", index_col="param")
+    return dt, compared(anchor, dt["posterior"].to_dataset(), reference)
+
+
+@DATA
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_fit_with_default_settings_gives_the_reference_posterior(name):
+    _, table = fitted(name)
+    assert table["rhat"].max() < 1.03, table
+    assert table["errors"].max() < MCSE, table
+    firm = table[(table["their ess"] >= NOISY) & (table["ess"] >= NOISY)]
+    assert len(firm) > len(table) / 2, table
+    assert firm["sd ratio"].between(1 - POSTERIOR_SD_REFERENCE, 1 + POSTERIOR_SD_REFERENCE).all(), table
