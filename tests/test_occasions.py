@@ -379,3 +379,62 @@ def test_occasions_need_their_column():
     data = read_events(frame, covariates=["SITE"])
     with pytest.raises(ValueError, match="the event table has no column OCC"):
         model(variability.Occasion(["V"], sd=1)).design(data)
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_names_are_the_same_however_a_level_is_sampled(correlated):
+    """What is stored, with its dims, and the density under the change of variables."""
+    data, lkj = crossover(), 2 if correlated else None
+    graphs, stored = {}, {}
+    for centred in (True, False):
+        made = model(
+            variability.Independent(["CL"], sd=prior.HalfNormal(0.3), centred=centred),
+            variability.Occasion(["CL", "V"], sd=prior.HalfNormal(0.2), lkj=lkj, centred=centred),
+            variability.Level("SITE", ["V"], sd=prior.HalfNormal(0.1), centred=centred),
+        )
+        graph = graphs[centred] = build(made, data)
+        stored[centred] = {
+            name: graph.named_vars_to_dims.get(name) for name in _stored(made.resolved(data), graph)
+        }
+    assert stored[True] == stored[False]
+    rng = np.random.default_rng(2)
+    point = {name: rng.normal(0, 0.3, np.shape(one)) for name, one in graphs[False].initial_point().items()}
+    names = ["eta", "eta_occ", "eta_SITE", "gamma", "omega_SITE", "omega", "CL", "V", "CL_pop"]
+    got = computed(graphs[False], names, point)
+    there = {name: one for name, one in point.items() if name in graphs[True].initial_point()}
+    there |= {name: got[name] for name in ("eta_occ", "eta_SITE")}
+    there["phi"] = np.log(got["CL_pop"]) + got["eta"]
+    again = computed(graphs[True], names, there)
+    for name in names:
+        np.testing.assert_allclose(again[name], got[name], rtol=1e-9, atol=1e-12)
+    logp = [graphs[way].compile_logp(mode="FAST_COMPILE")(p) for way, p in ((True, there), (False, point))]
+    groups = {"gamma": 8, "omega_SITE": 2, "omega": 4}
+    jacobian = sum(number * np.log(got[name]).sum() for name, number in groups.items())
+    if correlated:
+        corr = computed(graphs[False], ["corr_occ"], point)["corr_occ"]
+        jacobian += 8 * np.log(np.linalg.det(corr)) / 2
+    np.testing.assert_allclose(logp[0], logp[1] - jacobian, rtol=1e-9)
+
+
+def test_what_the_data_say_of_a_level_decides_how_it_is_sampled():
+    """Log C(0) is linear in V: the ratio of variances is that of the normal model."""
+    data = crossover()
+    parts = [
+        variability.Independent(["V"], sd=0.3),
+        variability.Occasion(["V"], sd=0.2),
+        variability.Level("SITE", ["V"], sd=0.4),
+    ]
+    for sigma, centred in ((0.01, True), (5.0, False)):
+        made = model(*parts, residual=residual.Proportional(sigma)).resolved(data)
+        study = Study(made, data)
+        ratios = ratios_of_levels(study)
+        for (key, sd), number in zip({"": 0.3, "occasion": 0.2, "SITE": 0.4}.items(), (2, 1, 4), strict=True):
+            # proportional error tells of the prediction by its SD too: 1 / sigma^2 + 2
+            expected = 1 / (1 + number * sd**2 * (1 / sigma**2 + 2))
+            observed = 1 / (1 + number * sd**2 * _information(sigma))
+            np.testing.assert_allclose(ratios[key, "V"], observed, rtol=1e-2)
+            assert (observed < 0.5) == centred or abs(expected - 0.5) < 0.1
+        found = centred_model(study, "auto").variability
+        assert [one.centred for one in found] == [
+            bool(ratios[k, "V"][0] < 0.5) for k in ("", "occasion", "SITE")
+        ]

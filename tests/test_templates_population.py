@@ -11,8 +11,8 @@ from tests.tolerances import ENOUGH_ESS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 NAMES = [
-    "pk_blq", "pk_covariates", "pk_iov_crossover", "pk_covariate_selection", "pk_michaelis_menten", "pkpd_turnover",
-    "pkpd_neutropenia",
+    "pk_blq", "pk_covariates", "pk_iov_crossover", "pk_covariate_selection", "pk_michaelis_menten",
+    "pkpd_turnover", "pkpd_neutropenia",
 ]  # fmt: skip
 LEFT_BEHIND = {"fit.nc", "gof.png", "parameters.csv", "prior_vpc.png", "report.html", "vpc.png"}
 RHAT = 1.02
