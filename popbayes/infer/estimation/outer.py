@@ -104,7 +104,10 @@ def _either(method: AbstractConditional, problem: Problem, walk: Walk) -> tuple[
     rival = Walk(x, eta, value)
     _descend(method, problem, rival, seed=problem.seed, hopeless=walk.value + DECIDED)
     told = verdict(
-        problem.study, (coordinates.values(walk.x), walk.value), (coordinates.values(rival.x), rival.value)
+        problem.study,
+        (coordinates.values(walk.x), walk.value),
+        (coordinates.values(rival.x), rival.value),
+        use_priors=problem.log_prior is not None,
     )
     return (rival if told.keep_rival else walk), told
 

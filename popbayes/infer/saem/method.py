@@ -23,8 +23,8 @@ STEP = 1e-6
 """Of differences between two systems of coordinates."""
 UNDETERMINED = (
     "Standard errors could not be computed: the information is not positive in every direction. Some value "
-    "is not determined by these data (look for an omega near 0 or a correlation near 1), or there are too few "
-    "draws (Saem(draws=2000))."
+    "is not determined by these data (look for an omega near 0 or a correlation near 1), or there are too "
+    "few draws (Saem(draws=2000))."
 )
 
 
