@@ -33,8 +33,8 @@ def main() -> None:
     """Time every method on every study, write the table."""
     lines = [
         "# Time of point estimates\n",
-        "Written by `uv run python -m benchmarks.estimation_speed`, on two cores. Seconds, CPU (wall in brackets);",
-        "wall times are those of a machine shared with other work: its load average is in the last column.\n",
+        "Written by `uv run python -m benchmarks.estimation_speed`, on two cores. Seconds, CPU (wall in",
+        "brackets); the machine is shared with other work: its load average is in the last column.\n",
         "| study | method | first call | after compilation | target | iterations | load |",
         "|---|---|---|---|---|---|---|",
     ]

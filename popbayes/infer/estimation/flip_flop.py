@@ -28,9 +28,10 @@ from popbayes.parameters.priors import Fixed
 from popbayes.structural.compartmental import AbstractCompartmental
 from popbayes.structural.first_order import FirstOrder
 
-INDISTINCT = 6.0
-"""Difference of -2 log L below which data without priors do not tell two solutions apart: a likelihood ratio
-of 20, where Kass & Raftery begin to call evidence strong."""
+INDISTINCT = 10.0
+"""Difference of -2 log L below which data without priors do not tell two solutions apart: a likelihood
+ratio of 150, where Kass & Raftery begin to call evidence very strong. Less would be too little: the two differ by
+the distribution of their random effects alone, which is an assumption."""
 DECIDED = 20.0
 """Difference, priors included where they are used, from which on a solution that is still on its way is given up."""
 LEAST_OMEGA = 0.05
@@ -45,14 +46,15 @@ class Verdict:
     Attributes
     ----------
     keep_rival : bool
-    messages : list of str
+    notes : list of str
+        What must be said.
     attrs : dict
         For the DataTree: ``exchanged_difference``, -2 log L of the solution that was left minus that of the
         one that is kept.
     """
 
     keep_rival: bool
-    messages: list[str]
+    notes: list[str]
     attrs: dict[str, float]
 
 

@@ -93,9 +93,9 @@ class Saem(AbstractSaem):
             converged=converged,
             messages=[
                 *_messages(found, converged, drift, self),
-                *said.messages,
                 *([] if own is not None else [UNDETERMINED]),
             ],
+            notes=said.notes,
             information="Louis",
             drift=drift[np.argmax(np.abs(slopes), axis=1)],
             attrs={"exploratory_iterations": found.exploratory, **said.attrs},
