@@ -94,6 +94,7 @@ def summary_of_estimates(
     """The table with its title, problems and notes; `printed` are the cells of `table`."""
     study, said = study_of(dt), json.loads(dt.attrs["messages"])
     priors, problems = said[-1], (*said[:-1], *failure_messages(dt))
+    own = json.loads(dt.attrs.get("notes", "[]"))
     condition = float(dt[ESTIMATES].attrs["condition_number"])
     if condition > ILL_CONDITIONED:
         problems += (
@@ -107,7 +108,7 @@ def summary_of_estimates(
         printed=printed,
         messages=problems,
         title=f"Population parameters of {name}: {method_text(dt)}",
-        notes=(priors, objective_text(dt), notes_text(dt, interval, condition)),
+        notes=(priors, *own, objective_text(dt), notes_text(dt, interval, condition)),
     )
 
 
