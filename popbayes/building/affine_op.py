@@ -118,9 +118,7 @@ class InformedEffects(_AffineOp):
         if tuple(one.type.ndim == 1 for one in variables[5:]) != self.per_subject:
             raise TypeError(f"Centres must be scalars or vectors as {self.per_subject} says.")
         _register_if_loaded()
-        columns = [
-            pt.tensor(dtype="float64", shape=variables[0].type.shape[:1]) for _ in self.per_subject
-        ]
+        columns = [pt.tensor(dtype="float64", shape=variables[0].type.shape[:1]) for _ in self.per_subject]
         kept = [pt.tensor3(dtype="float64"), *(pt.matrix(dtype="float64") for _ in range(N_KEPT - 1))]
         return Apply(self, variables, [*columns, pt.scalar(dtype="float64"), *kept])
 
