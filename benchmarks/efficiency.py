@@ -40,10 +40,10 @@ COLUMNS = (
 PREAMBLE = """# Sampling efficiency
 
 Written by `uv run python -m benchmarks.efficiency`; nutpie, 4 chains, 1000 draws each; plain: without warm
-start, non-centred, 1000 iterations of warm-up. ESS: lowest bulk ESS of the population values, of 4000; seconds:
-warm start, and sampling with its warm-up and what follows it, compilation left out; ESS/s is ESS over the sum of
-both in wall time, CPU s the processor time of both. load: the machine's average over one minute at the end of
-the fit; wall times under a load above 2 say little.
+start, non-centred, 1000 iterations of warm-up. ESS: lowest bulk ESS of the population values, of 4000;
+seconds: warm start, and sampling with its warm-up and what follows it, compilation left out; ESS/s is ESS
+over the sum of both in wall time, CPU s the processor time of both. load: the machine's average over one
+minute at the end of the fit; wall times under a load above 2 say little.
 
 """
 

@@ -160,10 +160,10 @@ def _c_function(source: str, name: str, signature: Any, key: str | None, bound: 
 
 
 @intrinsic
-def _as_pointer(typing_context, address):  # type: ignore[no-untyped-def]
+def _as_pointer(typing_context, address):
     """An address as a void pointer."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], numba.core.cgutils.voidptr_t)
 
     return numba.types.voidptr(address), generate
