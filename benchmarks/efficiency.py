@@ -1,6 +1,6 @@
 """Sampling efficiency of default fits over seeds: warm start, warm-up and sampling counted, compilation not.
 
-``uv run python -m benchmarks.efficiency --study multiple_dose [--seeds 1 2 3] [--plain-seeds 1]`` measures and
+``uv run python -m benchmarks.efficiency --study multiple_dose [--seeds 1 2] [--plain-seeds 1]`` measures and
 merges its rows into `benchmarks/efficiency.md`; without ``--study`` all of them. ``--public FOLDER`` adds the
 public benchmark studies that lie there (`01-iv_2cmt_linear`, ...).
 """
@@ -35,6 +35,17 @@ COLUMNS = (
     *("study", "settings", "seed", "R-hat", "traps", "min ESS", "steps a draw", "divergences"),
     *("warm start s", "sampling s", "ESS/s", "CPU s", "ESS/CPU s", "load"),
 )
+
+
+PREAMBLE = """# Sampling efficiency
+
+Written by `uv run python -m benchmarks.efficiency`; nutpie, 4 chains, 1000 draws each; plain: without warm
+start, non-centred, 1000 iterations of warm-up. ESS: lowest bulk ESS of the population values, of 4000;
+seconds: warm start, and sampling with its warm-up and what follows it, compilation left out; ESS/s is ESS
+over the sum of both in wall time, CPU s the processor time of both. load: the machine's average over one
+minute at the end of the fit; wall times under a load above 2 say little.
+
+"""
 
 
 def oral_model(structural: Any, typical: dict[str, Any], sd: Any, error: Any) -> pb.PopModel:
@@ -180,18 +191,10 @@ def merged(rows: list[dict[str, str]], new: dict[str, str]) -> list[dict[str, st
 
 def page(rows: list[dict[str, str]]) -> str:
     """The Markdown page."""
-    text = (
-        "# Sampling efficiency\n\nWritten by `uv run python -m benchmarks.efficiency`; nutpie, 4 chains, 1000 draws "
-        "each; plain: without warm start,\nnon-centred, 1000 iterations of warm-up. ESS: lowest bulk ESS of the "
-        "population values, of 4000; seconds: warm\nstart, and sampling with its warm-up and what follows it, "
-        "compilation left out; ESS/s is ESS over the sum of both in\nwall time, CPU s the processor time of both. "
-        "load: the machine's average over one minute at the end of the fit; wall\ntimes under a load above 2 say "
-        "little.\n\n"
-    )
-    text += _table(("study", "settings", *SUMMARY), summaries(rows)) + "\n" + _table(COLUMNS, rows)
-    return text
+    return f"{PREAMBLE}{_table(('study', 'settings', *SUMMARY), summaries(rows))}\n{_table(COLUMNS, rows)}"
 
 
+RATES = ("ESS/s", "ESS/CPU s")
 SUMMARY = (
     "fits",
     "worst R-hat",
@@ -199,12 +202,13 @@ SUMMARY = (
     "lowest min ESS",
     "median ESS/s",
     "median ESS/CPU s",
+    "times plain (wall)",
     "times plain (CPU)",
 )
 
 
 def summaries(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """One row for each study and settings, with the ratio of ESS per CPU second to that of `plain`."""
+    """One row for each study and settings, with the ratios of ESS per second to those of `plain`."""
     groups: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in rows:
         groups.setdefault((row["study"], row["settings"]), []).append(row)
@@ -215,7 +219,7 @@ def summaries(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     found = []
     for (study, settings), one in groups.items():
         plain = groups.get((study, "plain"))
-        ratio = median(one, "ESS/CPU s") / median(plain, "ESS/CPU s") if plain else None
+        ratios = [f"{median(one, name) / median(plain, name):.1f}" if plain else "" for name in RATES]
         cells = (
             str(len(one)),
             f"{max(float(row['R-hat']) for row in one):.4f}",
@@ -223,7 +227,7 @@ def summaries(rows: list[dict[str, str]]) -> list[dict[str, str]]:
             f"{min(float(row['min ESS']) for row in one):.0f}",
             f"{median(one, 'ESS/s'):.1f}",
             f"{median(one, 'ESS/CPU s'):.1f}",
-            "" if ratio is None else f"{ratio:.1f}",
+            *ratios,
         )
         found.append({"study": study, "settings": settings, **dict(zip(SUMMARY, cells, strict=True))})
     return found

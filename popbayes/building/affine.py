@@ -175,8 +175,7 @@ def unwhitening(n_subject, omega, factor, white, gknown, gdensity, gomega, gfact
 @cache
 def forward_kernel(number: int) -> Kernel:
     """`forward` for this number of effects."""
-    bound = {"size": number}
-    return specialise(forward, **bound, whitening=specialise(whitening, **bound))
+    return specialise(forward, size=number, whitening=specialise(whitening, size=number))
 
 
 @cache

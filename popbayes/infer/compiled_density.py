@@ -73,7 +73,10 @@ class Compiled:
 
 
 def compiled_density(graph: Any) -> Compiled:
-    """Compile the log density of a PyMC model over the joined coordinates of its free variables, or load it."""
+    """Compile the log density of a PyMC model over the joined coordinates of its free variables, or load it.
+
+    Its key is that of the whole graph with its constants; a graph that PyTensor cannot name is compiled anew.
+    """
     size, function = density_function(graph)
     shared = [np.array(one.get_value(borrow=True), order="C") for one in function.get_shared()]
     python = function.vm.jit_fn.py_func
@@ -111,7 +114,7 @@ def value_shapes(graph: Any) -> list[tuple[int, ...]]:
 
 
 def density_function(graph: Any) -> tuple[int, Any]:
-    """Number of coordinates, and the PyTensor function from joined coordinates to log density and gradient."""
+    """Number of coordinates, and the function from joined coordinates to log density and gradient."""
     logp = rewrite_graph(graph.logp(), include=REWRITES)
     gradients = pt.grad(logp, graph.value_vars)
     joined = pt.concatenate([one.ravel() for one in gradients])
@@ -157,10 +160,10 @@ def _c_function(source: str, name: str, signature: Any, key: str | None, bound: 
 
 
 @intrinsic
-def _as_pointer(typing_context, address):  # type: ignore[no-untyped-def]
+def _as_pointer(typing_context, address):
     """An address as a void pointer."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], numba.core.cgutils.voidptr_t)
 
     return numba.types.voidptr(address), generate

@@ -143,15 +143,13 @@ def _draws(tree: Any, task: Task, interrupted: bool) -> Draws:
         if length == 0:
             raise KeyboardInterrupt(NOTHING_TO_KEEP)
         stats = cut(stats, chains, length)
-    warmup: dict[str, Arrays] = {}
+    warmup: tuple[Arrays, Arrays] = ({}, {})
     if task.save_warmup:
         before = tree["warmup_posterior"][POINT].to_numpy()[chains, : task.tune]
-        warmup = {
-            "warmup_posterior": expanded(task.graph, task.keep, before),
-            "warmup_stats": as_stats(cut(_stats(tree["warmup_sample_stats"]), chains, task.tune)),
-        }
+        its_stats = as_stats(cut(_stats(tree["warmup_sample_stats"]), chains, task.tune))
+        warmup = (expanded(task.graph, task.keep, before), its_stats)
     posterior = expanded(task.graph, task.keep, positions[chains, :length])
-    return Draws(posterior, as_stats(stats), interrupted=interrupted, **warmup)
+    return Draws(posterior, as_stats(stats), *warmup, interrupted=interrupted)
 
 
 def _stats(group: Any) -> Arrays:

@@ -162,13 +162,11 @@ def _draws(tree: Any, task: Task) -> Draws:
     got = stats["lp"].shape
     if 0 in got:
         raise KeyboardInterrupt(NOTHING_TO_KEEP)
-    warmup: dict[str, Arrays] = {}
+    warmup: tuple[Arrays, Arrays] = ({}, {})
     if task.save_warmup:
-        warmup = {
-            "warmup_posterior": {name: tree["warmup_posterior"][name].to_numpy() for name in task.keep},
-            "warmup_stats": _stats(tree["warmup_sample_stats"]),
-        }
-    return Draws(posterior, stats, interrupted=got != (task.chains, task.draws), **warmup)
+        before = {name: tree["warmup_posterior"][name].to_numpy() for name in task.keep}
+        warmup = (before, _stats(tree["warmup_sample_stats"]))
+    return Draws(posterior, stats, *warmup, interrupted=got != (task.chains, task.draws))
 
 
 def _stats(group: Any) -> Arrays:

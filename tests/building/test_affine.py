@@ -1,4 +1,4 @@
-"""The affine map of random effects against linear algebra written out, and its gradient against differences."""
+"""The affine map of random effects against linear algebra, and its gradient against differences."""
 
 import numpy as np
 import pytensor
