@@ -259,8 +259,8 @@ class TargetMediated(AbstractNonlinear):
     Mager & Jusko, *General pharmacokinetic model for drugs exhibiting target-mediated drug disposition*,
     J. Pharmacokinet. Pharmacodyn. 28 (2001) 507-532; Mager & Krzyzanski, *Quasi-equilibrium pharmacokinetic
     model for drugs exhibiting target-mediated drug disposition*, Pharm. Res. 22 (2005) 1589-1596; Gibiansky
-    et al., *Approximations of the target-mediated
-    drug disposition model and identifiability of model parameters*, ibid. 35 (2008) 573-591.
+    et al., *Approximations of the target-mediated drug disposition model and identifiability of model
+    parameters*, J. Pharmacokinet. Pharmacodyn. 35 (2008) 573-591.
     """
 
     approximation: str = "QSS"
