@@ -95,7 +95,12 @@ class Occasion(AbstractGrouped):
     by: str = "OCC"
 
     def __init__(
-        self, names: Sequence[str], by: str = "OCC", sd: Any = None, lkj: Any = None, centred: bool | None = None
+        self,
+        names: Sequence[str],
+        by: str = "OCC",
+        sd: Any = None,
+        lkj: Any = None,
+        centred: bool | None = None,
     ):
         object.__setattr__(self, "by", by)
         super().__init__(names, sd, lkj, centred)
