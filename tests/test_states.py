@@ -426,7 +426,8 @@ def test_a_trial_in_people_whose_covariates_are_unknown_draws_them():
     trial = Regimen(times=[1.0, 5.0], covariates={"WT": np.nan, "SEX": None, "AGE": [30, 50]}).dose(100)
     given = {
         "CL_pop": 3, "V_pop": 30, "beta_CL_WT": 1, "beta_CL_SEX": 0, "omega": [0, 0], "corr": {},
-        "sigma_prop": 0.1, "p_SEX": [0.5, 0.5], "beta_SEX_M_AGE": 0, "typical_WT": 70, "sd_WT": 0.3, "beta_WT_SEX": 0,
+        "sigma_prop": 0.1, "p_SEX": [0.5, 0.5], "beta_SEX_M_AGE": 0, "typical_WT": 70, "sd_WT": 0.3,
+        "beta_WT_SEX": 0,
     }  # fmt: skip
     n = 4000
     f = simulate(made, trial.to_events(2), given, n=n, seed=1)["predictions"]["pred"].to_numpy()[0]
