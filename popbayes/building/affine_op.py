@@ -118,7 +118,7 @@ class InformedEffects(_AffineOp):
         if tuple(one.type.ndim == 1 for one in variables[5:]) != self.per_subject:
             raise TypeError(f"Centres must be scalars or vectors as {self.per_subject} says.")
         _register_if_loaded()
-        columns = [pt.vector(dtype="float64") for _ in self.per_subject]
+        columns = [pt.tensor(dtype="float64", shape=variables[0].type.shape[:1]) for _ in self.per_subject]
         kept = [pt.tensor3(dtype="float64"), *(pt.matrix(dtype="float64") for _ in range(N_KEPT - 1))]
         return Apply(self, variables, [*columns, pt.scalar(dtype="float64"), *kept])
 
@@ -166,11 +166,10 @@ class PullInformed(_AffineOp):
     def make_node(self, *inputs: Any) -> Apply:
         """Inputs: `z`, `omega`, `factor`, `data`, what was kept, the density's cotangent, effects, theirs."""
         variables = [pt.as_tensor_variable(one, dtype="float64") for one in inputs]
-        centres = [
-            pt.vector(dtype="float64") if own else pt.scalar(dtype="float64") for own in self.per_subject
-        ]
-        first = [pt.matrix(dtype="float64"), pt.vector(dtype="float64"), pt.matrix(dtype="float64")]
-        return Apply(self, variables, [*first, *centres])
+        z, omega, factor = (one.type.shape for one in variables[:3])
+        shapes = [z, omega, factor, *(z[:1] if own else () for own in self.per_subject)]
+        outputs = [pt.tensor(dtype="float64", shape=shape) for shape in shapes]
+        return Apply(self, variables, outputs)
 
     @property
     def kernel(self) -> Kernel:

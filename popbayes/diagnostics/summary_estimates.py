@@ -1,6 +1,7 @@
 """The parameter table of point estimates, with what must be known before reading it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,9 +55,11 @@ def estimates_table(dt: xr.DataTree, interval: float) -> pd.DataFrame:
     return pd.DataFrame(records, index=pd.Index([row.label for row in rows], name="parameter"))
 
 
-def _shrinkage(model: PopModel, draws: xr.Dataset) -> dict[tuple[str, str], float]:
+def _shrinkage(model: PopModel, draws: xr.Dataset) -> dict[tuple[str, Any], float]:
     """Shrinkage of every random effect by the name and place of its SD, as fractions."""
-    found = {(OMEGA, str(name)): one for name, one in eta_shrinkage(draws)["shrinkage"].items()}
+    found: dict[tuple[str, Any], float] = {
+        (OMEGA, str(name)): one for name, one in eta_shrinkage(draws)["shrinkage"].items()
+    }
     for level in model.groupings:
         own = level_shrinkage(level, draws)["shrinkage"].to_numpy()
         found |= {(level.sd, name): one for name, one in zip(level.names, own, strict=True)}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from popbayes.building.starts import initial_values
+from popbayes.building.starts import initial_values, no_selection
 from popbayes.engine.sensitivities import Solver
 from popbayes.infer.pointwise import observation_logp, sigmas
 from popbayes.infer.tree import Study
@@ -92,7 +92,7 @@ def ratios_of_levels(study: Study) -> dict[tuple[str, str], np.ndarray]:
     model, design = study.model, study.design
     mixed = tuple(replace(one, centred=None) for one in model.variability if isinstance(one, Mixture))
     values = initial_values(replace(model, variability=mixed), study.events)
-    draws = {name: np.reshape(value, (1, -1)) for name, value in values.items()}
+    draws = {name: np.reshape(value, (1, -1)) for name, value in {**no_selection(model), **values}.items()}
     number, moves = len(model.eta_names), _moves(study)
     size = 1 + len(moves)
     eta = np.zeros((size, design.n_subject, number))

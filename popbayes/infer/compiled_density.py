@@ -78,7 +78,7 @@ def compiled_density(graph: Any) -> Compiled:
     shared = [np.array(one.get_value(borrow=True), order="C") for one in function.get_shared()]
     python = function.vm.jit_fn.py_func
     key = CACHED_SRC_FUNCTIONS.get(python)
-    inner = numba_njit(python, cache=key is not None)
+    inner = numba_njit(python)
     source = _wrapper(shared)
     table = np.array(
         [number for one in shared for number in (one.ctypes.data, *one.shape)] or [0], dtype=np.uint64

@@ -140,7 +140,8 @@ def _applies(structural: Any) -> bool:
 
 def _typical(study: Study, values: Mapping[str, Any]) -> dict[str, float]:
     """Geometric means over subjects of the typical parameters that take part."""
-    model, structural = study.model, study.model.structural
+    model = study.model
+    structural: Any = model.structural
     theta = model.individual_parameters(values, None, study.design, np)
     own = structural.constants if structural.rate_constants else structural.clearances
     return {
@@ -151,7 +152,7 @@ def _typical(study: Study, values: Mapping[str, Any]) -> dict[str, float]:
 
 def _rates(study: Study, values: Mapping[str, Any]) -> dict[str, float]:
     """Typical absorption rate, and the elimination rate that it may be exchanged with."""
-    structural = study.model.structural
+    structural: Any = study.model.structural
     with np.errstate(all="ignore"):
         here = _typical(study, values)
         micro = _micro(structural, here)
