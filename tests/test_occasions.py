@@ -1,5 +1,6 @@
 """Occasions, sites, Student-t and known omegas: the graph, the numbers in it, and what is drawn anew."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from popbayes.building import build, initial_values
 from popbayes.data.events import read_events
 from popbayes.diagnostics.prior_table import prior_table
 from popbayes.engine.solve import evaluate
+from popbayes.infer.centring import centred_model, ratios_of_levels
+from popbayes.infer.fit import _stored
 from popbayes.infer.population import given_values, prior_values
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study
@@ -265,7 +268,7 @@ def test_a_new_occasion_is_drawn_anew_and_a_known_site_is_kept(fitted):
     assert np.all(one != other)
     p = dt["posterior"]
     known = np.log(p["V_pop"]) + p["eta"][..., 0, 0] + p["eta_SITE"][..., 0, 0]
-    gamma = p["gamma"].to_numpy()
+    gamma = p["gamma"].to_numpy()[..., 0]
     assert np.all(np.abs(one - known.to_numpy()) < 6 * gamma)
     same = [volume(simulate(made, longer, dt, seed=s, n=20, new_subjects=False), 0) for s in (1, 2)]
     np.testing.assert_array_equal(*same)
@@ -349,7 +352,7 @@ def test_given_values_name_the_sds_of_levels(fitted):
 
 def test_methods_that_integrate_over_subjects_refuse_what_they_cannot_honour(fitted):
     made, data, _ = fitted
-    with pytest.raises(ValueError, match=r"variability.Occasion \(by ID, OCC\).*Use pb.fit"):
+    with pytest.raises(ValueError, match=r"variability.Level \(by SITE.*Use pb.fit"):
         SubjectDensity(Study(made, data))
     heavy = model(variability.Independent(["V"], sd=0.3, nu=4))
     with pytest.raises(ValueError, match="Student-t effects of V"):
@@ -419,22 +422,18 @@ def test_names_are_the_same_however_a_level_is_sampled(correlated):
 def test_what_the_data_say_of_a_level_decides_how_it_is_sampled():
     """Log C(0) is linear in V: the ratio of variances is that of the normal model."""
     data = crossover()
+    data = replace(data, dv=np.where(data.is_obs, 10.0, np.nan))  # the prediction at the prior medians
     parts = [
         variability.Independent(["V"], sd=0.3),
         variability.Occasion(["V"], sd=0.2),
         variability.Level("SITE", ["V"], sd=0.4),
     ]
-    for sigma, centred in ((0.01, True), (5.0, False)):
-        made = model(*parts, residual=residual.Proportional(sigma)).resolved(data)
+    for sigma, centred in ((0.05, True), (1.0, False)):
+        made = model(*parts, residual=residual.LogNormal(sigma)).resolved(data)
         study = Study(made, data)
         ratios = ratios_of_levels(study)
         for (key, sd), number in zip({"": 0.3, "occasion": 0.2, "SITE": 0.4}.items(), (2, 1, 4), strict=True):
-            # proportional error tells of the prediction by its SD too: 1 / sigma^2 + 2
-            expected = 1 / (1 + number * sd**2 * (1 / sigma**2 + 2))
-            observed = 1 / (1 + number * sd**2 * _information(sigma))
-            np.testing.assert_allclose(ratios[key, "V"], observed, rtol=1e-2)
-            assert (observed < 0.5) == centred or abs(expected - 0.5) < 0.1
-        found = centred_model(study, "auto").variability
-        assert [one.centred for one in found] == [
-            bool(ratios[k, "V"][0] < 0.5) for k in ("", "occasion", "SITE")
-        ]
+            np.testing.assert_allclose(ratios[key, "V"], 1 / (1 + number * sd**2 / sigma**2), rtol=1e-2)
+        assert [one.centred for one in centred_model(study, "auto").variability] == [centred] * 3
+    known = Study(model(variability.Fixed({"V": 0.3})).resolved(data), data)
+    assert [one.centred for one in centred_model(known, "centred").variability] == [True]

@@ -12,6 +12,7 @@ from popbayes import covariate, pk, prior, residual, variability
 from popbayes.building import build, initial_values
 from popbayes.building.skewed import straightened
 from popbayes.data.events import read_events
+from popbayes.data.regimen import Regimen
 from popbayes.dims import ETA_BASE, STATE_PROB
 from popbayes.infer.fit import _stored
 from popbayes.infer.population import given_values
@@ -418,3 +419,20 @@ def test_a_skewed_effect_has_the_same_density_centred_or_not(together):
         whitening += 6 * np.log(np.linalg.det(corr)) / 2
     jacobian = -got["shape_CL"] * got["eta"][:, 0].sum() - whitening
     np.testing.assert_allclose(logp[1], logp[0] + jacobian, rtol=1e-9)
+
+
+def test_a_trial_in_people_whose_covariates_are_unknown_draws_them():
+    made = model([BOTH], IMPUTE, on_cl=(WEIGHT, SEX)).resolved(study())
+    trial = Regimen(times=[1.0, 5.0], covariates={"WT": np.nan, "SEX": None, "AGE": [30, 50]}).dose(100)
+    given = {
+        "CL_pop": 3, "V_pop": 30, "beta_CL_WT": 1, "beta_CL_SEX": 0, "omega": [0, 0], "corr": {},
+        "sigma_prop": 0.1, "p_SEX": [0.5, 0.5], "beta_SEX_M_AGE": 0, "typical_WT": 70, "sd_WT": 0.3,
+        "beta_WT_SEX": 0,
+    }  # fmt: skip
+    n = 4000
+    f = simulate(made, trial.to_events(2), given, n=n, seed=1)["predictions"]["pred"].to_numpy()[0]
+    log_cl = np.log(np.log(f[:, 0] / f[:, 1]) / 4 * 30 / 3)
+    assert abs(log_cl.std() - 0.3) < SIGMAS * 0.3 / np.sqrt(2 * n)
+    assert "WT" in str(trial.to_events(2))
+    with pytest.raises(ValueError, match="WT is missing in row 1"):
+        simulate(model([BOTH], on_cl=[covariate.Power("WT", 70, 1.0)]), trial.to_events(2), n=2)

@@ -46,11 +46,10 @@ def centred_model(study: Study, centring: str, warm: Any = None) -> PopModel:
         block
         if isinstance(block, Mixture) or block.centred is not None
         # the effects of one part are sampled together: most of them decide
-        else replace(
-            block,
-            centred=centring == "centred"
+        else block.sampled(
+            centring == "centred"
             if informed is None
-            else bool(np.mean([informed[_key(block), name] for name in block.names]) > HALF),
+            else bool(np.mean([informed[_key(block), name] for name in block.names]) > HALF)
         )
         for block in model.variability
     ]
