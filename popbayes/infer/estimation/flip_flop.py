@@ -30,10 +30,11 @@ from popbayes.structural.first_order import FirstOrder
 
 INDISTINCT = 10.0
 """Difference of -2 log L below which data without priors do not tell two solutions apart: a likelihood
-ratio of 150, where Kass & Raftery begin to call evidence very strong. Less would be too little: the two differ by
-the distribution of their random effects alone, which is an assumption."""
+ratio of 150, where Kass & Raftery begin to call evidence very strong. Less would be too little: the two
+differ by the distribution of their random effects alone, which is an assumption."""
 DECIDED = 20.0
-"""Difference, priors included where they are used, from which on a solution that is still on its way is given up."""
+"""Difference, priors included where they are used, from which on a solution that is still on its way is
+given up."""
 LEAST_OMEGA = 0.05
 """Of an exchanged parameter whose sources do not differ between subjects."""
 DIFFERENCE = 1e-5

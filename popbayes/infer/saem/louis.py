@@ -21,8 +21,10 @@ from popbayes.infer.saem.conditional import Conditional
 from popbayes.infer.saem.newton import STEP, expansion, stencil
 from popbayes.infer.saem.spread import Spread
 
-MOST_DRAWS = 200
-"""Draws that predictions are differentiated at."""
+LEAST_DRAWS = 200
+"""Draws that predictions are differentiated at, where there are so many..."""
+WORK = 200_000
+"""... or more, up to so many predictions (draws x observations)."""
 DIFFERENCE = 1e-4
 """Step in coefficients and in the coordinates of the covariance, for densities of random effects."""
 
@@ -51,7 +53,8 @@ def louis(run: Iterations, found: Found, conditional: Conditional) -> Informatio
     size = q + n + len(spread.free)
     own = np.r_[np.arange(q), np.arange(q + n, size)]
     draws = len(conditional.eta)
-    thin = np.linspace(0, draws - 1, min(draws, MOST_DRAWS)).astype(int)
+    most = max(LEAST_DRAWS, WORK // max(1, run.layout.study.design.n_obs))
+    thin = np.linspace(0, draws - 1, min(draws, most)).astype(int)
     curvature, seen_scores = _observed_part(run, found, conditional.eta[thin])
     complete = np.zeros((size, size))
     complete[np.ix_(own, own)] = around

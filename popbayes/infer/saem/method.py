@@ -21,10 +21,12 @@ from popbayes.model.checks import check_separate_priors
 
 STEP = 1e-6
 """Of differences between two systems of coordinates."""
+MORE = 5
+"""Times as many draws, where the information from the first ones is not positive in every direction."""
 UNDETERMINED = (
     "Standard errors could not be computed: the information is not positive in every direction. Some value "
     "is not determined by these data (look for an omega near 0 or a correlation near 1), or there are too "
-    "few draws (Saem(draws=2000))."
+    "few draws (Saem(draws=4000))."
 )
 
 
@@ -80,6 +82,9 @@ class Saem(AbstractSaem):
         run, found, said = either(run, problem.seed, lambda k, value, phase: problem.report(k, value, phase))
         conditional = conditional_draws(run, found, self.draws)
         own, slopes = _covariance(run, found, conditional), _slopes(run, found, problem.coordinates)
+        if own is None:
+            conditional = conditional_draws(run, found, MORE * self.draws)
+            own = _covariance(run, found, conditional)
         drift = drift_in_standard_errors(run, found, own)
         converged = not found.interrupted and bool(np.all(drift < self.tolerance))
         values = as_values(run.layout, run.pattern, found.x, found.omega)
