@@ -2,13 +2,17 @@
 
 import numpy as np
 import pandas as pd
+import pytensor
+import pytensor.tensor as pt
 import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
 from popbayes import covariate, pk, prior, residual, variability
 from popbayes.building import build, initial_values
+from popbayes.building.skewed import straightened
 from popbayes.data.events import read_events
+from popbayes.data.regimen import Regimen
 from popbayes.dims import ETA_BASE, STATE_PROB
 from popbayes.infer.fit import _stored
 from popbayes.infer.population import given_values
@@ -17,7 +21,7 @@ from popbayes.infer.states import resolved_states
 from popbayes.infer.tree import Study
 from popbayes.model import PopModel
 from popbayes.model.states import shared_names
-from popbayes.parameters.parameter import Parameter
+from popbayes.parameters.parameter import Parameter, skewed
 from popbayes.simulation import simulate
 from tests.tolerances import EXACT, GRADIENT
 
@@ -366,3 +370,69 @@ def test_values_known_for_all_need_no_imputation_but_inform_its_model():
     assert {"typical_WT", "sd_WT", "p_SEX"} <= names
     assert "dv" in {one.name for one in graph.observed_RVs}
     assert np.isfinite(graph.compile_logp(mode="FAST_COMPILE")(graph.initial_point()))
+
+
+def by_hand(eta, shape):
+    return eta if shape == 0 else ((np.exp(eta)) ** shape - 1) / shape
+
+
+@pytest.mark.parametrize("shape", [-1.3, -1e-3, 0.0, 1e-9, 1e-5, 0.7])
+def test_a_skewed_effect_is_the_box_cox_transform_and_smooth_through_zero(shape):
+    eta = np.array([-1.2, -1e-3, 0.0, 0.4, 2.0])
+    exact = by_hand(eta, shape) if abs(shape) > 1e-4 else eta + shape * eta**2 / 2
+    np.testing.assert_allclose(skewed(eta, shape, np), exact, rtol=1e-9, atol=1e-12)
+    x, power = pt.dvector(), pt.dscalar()
+    there = skewed(x, power, pt)
+    back = straightened(there, power)
+    slope = pytensor.grad(there.sum(), [x, power])
+    f = pytensor.function([x, power], [there, back, *slope], mode="FAST_COMPILE")
+    value, same, by_eta, by_shape = f(eta, shape)
+    np.testing.assert_allclose(value, exact, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(same, eta, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(by_eta, np.exp(shape * eta), rtol=1e-9)
+    if abs(shape) < 1e-4:
+        np.testing.assert_allclose(by_shape, np.sum(eta**2 / 2 + shape * eta**3 / 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_skewed_effect_has_the_same_density_centred_or_not(together):
+    """Centred is non-centred with the Jacobian of one sampled variable by the other."""
+    kind = variability.Correlated if together else variability.Independent
+    data, graphs = study(missing_wt=(), missing_sex=()), {}
+    for centred in (True, False):
+        parameters = {
+            "CL": Parameter(prior.LogNormal(3.0, 0.5), scale="boxcox", shape=prior.Normal(0, 1)),
+            "V": Parameter(prior.LogNormal(30.0, 0.5)),
+        }
+        one = kind(["CL", "V"], sd=prior.HalfNormal(0.5), centred=centred)
+        graphs[centred] = build(model([one], parameters=parameters), data)
+    point = some_point(graphs[False])
+    got = computed(graphs[False], ["CL", "V", "omega", "shape_CL", "eta"], point)
+    there = {name: value for name, value in point.items() if name != "eta_raw"}
+    there["phi"] = np.log(np.stack([got["CL"], got["V"]], axis=1))
+    again = computed(graphs[True], ["eta"], there)["eta"]
+    np.testing.assert_allclose(again, got["eta"], rtol=1e-9, atol=1e-12)
+    logp = [graphs[way].compile_logp(mode="FAST_COMPILE")(p) for way, p in ((False, point), (True, there))]
+    whitening = 6 * np.log(got["omega"]).sum()
+    if together:
+        corr = computed(graphs[False], ["corr"], point)["corr"]
+        whitening += 6 * np.log(np.linalg.det(corr)) / 2
+    jacobian = -got["shape_CL"] * got["eta"][:, 0].sum() - whitening
+    np.testing.assert_allclose(logp[1], logp[0] + jacobian, rtol=1e-9)
+
+
+def test_a_trial_in_people_whose_covariates_are_unknown_draws_them():
+    made = model([BOTH], IMPUTE, on_cl=(WEIGHT, SEX)).resolved(study())
+    trial = Regimen(times=[1.0, 5.0], covariates={"WT": np.nan, "SEX": None, "AGE": [30, 50]}).dose(100)
+    given = {
+        "CL_pop": 3, "V_pop": 30, "beta_CL_WT": 1, "beta_CL_SEX": 0, "omega": [0, 0], "corr": {},
+        "sigma_prop": 0.1, "p_SEX": [0.5, 0.5], "beta_SEX_M_AGE": 0, "typical_WT": 70, "sd_WT": 0.3,
+        "beta_WT_SEX": 0,
+    }  # fmt: skip
+    n = 4000
+    f = simulate(made, trial.to_events(2), given, n=n, seed=1)["predictions"]["pred"].to_numpy()[0]
+    log_cl = np.log(np.log(f[:, 0] / f[:, 1]) / 4 * 30 / 3)
+    assert abs(log_cl.std() - 0.3) < SIGMAS * 0.3 / np.sqrt(2 * n)
+    assert "WT" in str(trial.to_events(2))
+    with pytest.raises(ValueError, match="WT is missing in row 1"):
+        simulate(model([BOTH], on_cl=[covariate.Power("WT", 70, 1.0)]), trial.to_events(2), n=2)

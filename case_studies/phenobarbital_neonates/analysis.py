@@ -59,7 +59,7 @@ def covariate_model(model: pb.PopModel, *, exponent: bool = True, day: bool = Tr
     power = covariate.Power("WT", ref=1.0, exponent=prior.Normal(1, 0.25) if exponent else 1.0)
     maturing = covariate.Exponential("DAY", ref=0, coefficient=prior.Normal(0, 0.1))
     clearance = replace(model.parameters["CL"], covariates=[power, maturing] if day else [power])
-    return replace(model, parameters={**model.parameters, "CL": clearance}, name="covariates of clearance")
+    return replace(model, parameters={**model.parameters, "CL": clearance}, name="phenobarbital in newborns")
 
 
 def side_by_side(results: dict[str, object]) -> pd.DataFrame:
@@ -121,7 +121,7 @@ def main() -> None:
         }.items()
     }
     print(pd.Series(changes, name="-2 log L").to_string())
-    matured = pb.fit(wider, data, seed=SEED)
+    matured = pb.fit(wider, data, draws=2000, seed=SEED)
     pb.save(matured, OUT / "covariates.nc")
     print(pb.summary(matured))
     effects = pb.covariate_table(matured)

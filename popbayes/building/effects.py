@@ -12,6 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 from popbayes import dims
 from popbayes.building.between import Information, Triangle, informed_effects, inverse_triangle
 from popbayes.building.omegas import cholesky, identity, matrix, scales, square, times
+from popbayes.building.skewed import skewed_centred
 from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments
 from popbayes.building.states import effects_of_states
 from popbayes.building.tails import spreads
@@ -74,7 +75,13 @@ def random_effects(
             index = [model.eta_names.index(name) for name in names]
             sds = omega[np.array(index)] if mixed else omega
             rows = None if factor is None else [[factor[i][j] for j in index if j <= i] for i in index]
-            columns = make(sds, rows, mixed, design, [places[name] for name in names])
+            at = [places[name] for name in names]
+            shapes = {} if values is None else model.shapes(values)
+            if make is _centred and set(shapes) & set(names):
+                over, centres = (f"{PHI}_of" if mixed else dims.ETA_OF), _centres(design, at)
+                columns = skewed_centred(names, shapes, sds, rows, centres, over)
+            else:
+                columns = make(sds, rows, mixed, design, at)
             effects |= dict(zip(names, columns, strict=True))
     effects |= {name: effects[name] * spread for name, spread in spreads(model).items()}
     in_order = {name: effects[name] for name in model.eta_names}

@@ -123,6 +123,8 @@ def _covariate(table: EventTable, name: str) -> str:
     gone = table.missing_subjects(name)
     varying += f"; missing in {gone.sum()} subjects" if gone.any() else ""
     known = ~missing(value)
+    if not known.any():
+        return f"missing{varying}"
     if value.dtype.kind == "f":
         low, high = value[known].min(), value[known].max()
         span = "" if low == high else f"{low:.6g} to "

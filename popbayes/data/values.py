@@ -102,13 +102,12 @@ def covariate(column: pd.Series, name: str, at: Places, may_miss: bool = False) 
     Raises
     ------
     ValueError
-        For a missing value, unless it may be; for a column that is missing throughout, and for one in which
-        numbers and text are mixed.
+        For a missing value, unless it may be, and for a column in which numbers and text are mixed.
     """
     text, absent = _text(column)
-    if may_miss:
-        refuse(absent & absent.all(), at, f"The covariate {name} is missing on every record", "Leave it out.")
-    else:
+    if may_miss and absent.all():
+        return np.full(len(text), np.nan)
+    if not may_miss:
         remedy = (
             f"Fill it, for example table.groupby('ID')[{name!r}].ffill(), or leave it out of the covariates; "
             f"or let a model impute it: missing=[{name!r}] here, and covariate.Impute in the model."

@@ -24,7 +24,8 @@ def covariate_table(dt: xr.DataTree, *, interval: float = 0.9) -> Table:
     r"""Effects of every covariate at the 5th and the 95th percentile of its values, as factors.
 
     A factor is the parameter at that value over the parameter at the median of the subjects (at the most
-    frequent level, for categories), other covariates at their medians. The exposure at steady state of a
+    frequent level, for categories), other covariates at their medians; percentiles and median of a covariate
+    that changes in time are those of the observations. The exposure at steady state of a
     given dose,
     :math:`AUC = F \cdot \text{dose} / CL`, follows with the parameters `CL` and `F`.
 
@@ -72,8 +73,8 @@ def _factors(
     study: Study, draws: Mapping[str, np.ndarray]
 ) -> Iterable[tuple[str, str, str, np.ndarray, str]]:
     """Parameter, covariate, its value, the factor of each draw, and what it was selected from."""
-    model, first = study.model, np.unique(study.events.record_subject, return_index=True)[1]
-    columns = {name: study.events.covariates[name][first] for name in model.covariate_columns}
+    model = study.model
+    columns = {name: _values(study, name) for name in model.covariate_columns}
     columns = {name: own[~missing(own)] for name, own in columns.items()}
     middle = {name: _middle(values) for name, values in columns.items()}
     values = {**model.fixed, **draws}
@@ -92,6 +93,14 @@ def _factors(
                 exposure = exposure + {"CL": -1.0, "F": 1.0}.get(name, 0.0) * ratio
             if np.ndim(exposure):
                 yield "AUC", column, label, np.exp(exposure), ""
+
+
+def _values(study: Study, name: str) -> np.ndarray:
+    """Values of a covariate: one of each subject, or those of all observations where it changes in time."""
+    events = study.events
+    every = events.covariates[name]
+    first = np.unique(events.record_subject, return_index=True)[1]
+    return every[first] if np.all(every == every[first][events.record_subject]) else every[events.obs_record]
 
 
 def _log_ratio(

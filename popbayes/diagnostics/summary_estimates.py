@@ -1,6 +1,7 @@
 """The parameter table of point estimates, with what must be known before reading it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,9 +55,11 @@ def estimates_table(dt: xr.DataTree, interval: float) -> pd.DataFrame:
     return pd.DataFrame(records, index=pd.Index([row.label for row in rows], name="parameter"))
 
 
-def _shrinkage(model: PopModel, draws: xr.Dataset) -> dict[tuple[str, str], float]:
+def _shrinkage(model: PopModel, draws: xr.Dataset) -> dict[tuple[str, Any], float]:
     """Shrinkage of every random effect by the name and place of its SD, as fractions."""
-    found = {(OMEGA, str(name)): one for name, one in eta_shrinkage(draws)["shrinkage"].items()}
+    found: dict[tuple[str, Any], float] = {
+        (OMEGA, str(name)): one for name, one in eta_shrinkage(draws)["shrinkage"].items()
+    }
     for level in model.groupings:
         own = level_shrinkage(level, draws)["shrinkage"].to_numpy()
         found |= {(level.sd, name): one for name, one in zip(level.names, own, strict=True)}
@@ -91,6 +94,7 @@ def summary_of_estimates(
     """The table with its title, problems and notes; `printed` are the cells of `table`."""
     study, said = study_of(dt), json.loads(dt.attrs["messages"])
     priors, problems = said[-1], (*said[:-1], *failure_messages(dt))
+    own = json.loads(dt.attrs.get("notes", "[]"))
     condition = float(dt[ESTIMATES].attrs["condition_number"])
     if condition > ILL_CONDITIONED:
         problems += (
@@ -104,7 +108,7 @@ def summary_of_estimates(
         printed=printed,
         messages=problems,
         title=f"Population parameters of {name}: {method_text(dt)}",
-        notes=(priors, objective_text(dt), notes_text(dt, interval, condition)),
+        notes=(priors, *own, objective_text(dt), notes_text(dt, interval, condition)),
     )
 
 

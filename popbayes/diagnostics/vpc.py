@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from popbayes.data.events import EventTable
+from popbayes.diagnostics.gof import of_endpoint
 from popbayes.diagnostics.vpc_bins import Bins, make_bins
-from popbayes.diagnostics.vpc_outcomes import check_outcome, is_outcome, of_endpoint
+from popbayes.diagnostics.vpc_outcomes import check_outcome, is_outcome
 from popbayes.diagnostics.vpc_study import Study, aligned, simulated_group
 from popbayes.dims import CHAIN, DRAW, OBS, PRED
 from popbayes.infer import tree as infer
@@ -102,7 +103,7 @@ def vpc(
     """
     check_fractions(quantiles, interval)
     group = simulated_group(dt)
-    if endpoint is not None and is_outcome(study_of(dt).model, endpoint):
+    if endpoint is not None and is_outcome(study_of(dt), endpoint):
         refused = {"pred_corr": pred_corr, "by": by is not None}
         return check_outcome(dt, endpoint, observed, bins, against, interval, refused)
     if observed is not None:
@@ -130,6 +131,9 @@ def vpc(
     result = result.assign(
         dv=(OBS, points_dv), time=(OBS, study.time), bin_of=(OBS, points_bin), stratum_of=(OBS, stratum)
     )
+    own = {f"dvid {number}": name for number, name in study_of(dt).model.observation.endpoint_of.items()}
+    if strata_name(events, by) == "dvid" and own:
+        result = result.assign_coords(endpoint=("stratum", [own.get(one, one) for one in strata]))
     if np.isfinite(study.lloq).any():
         result = result.assign(lloq=(OBS, study.lloq))
     return result.assign_attrs(

@@ -7,20 +7,19 @@ import numpy as np
 import xarray as xr
 
 from popbayes.data.events import EventTable
+from popbayes.diagnostics.gof import of_endpoint
 from popbayes.diagnostics.vpc_bins import make_bins
 from popbayes.diagnostics.vpc_study import aligned, simulated_group
 from popbayes.dims import CHAIN, DRAW, DV
 from popbayes.infer.tree import Study, study_of
-from popbayes.model import PopModel
 from popbayes.observation.outcome import Binary, EventRate, Ordered
 from popbayes.observation.rows import MEASURED
 from popbayes.observation.time_to_event import AbstractEvent
-from popbayes.wording import listed, nearest
 
 Bins = int | str | Sequence[float] | None
 
 
-def is_outcome(model: PopModel, endpoint: str) -> bool:
+def is_outcome(study: Study, endpoint: str) -> bool:
     """Whether an endpoint is of categories or events.
 
     Raises
@@ -28,21 +27,8 @@ def is_outcome(model: PopModel, endpoint: str) -> bool:
     ValueError
         For a name that is no endpoint of the model.
     """
-    laws = model.observation.endpoints
-    if endpoint not in laws:
-        raise ValueError(
-            f"endpoint must be one of {listed(laws)}, not {endpoint!r}.{nearest(endpoint, tuple(laws))}"
-        )
-    return isinstance(laws[endpoint], Binary | Ordered | AbstractEvent)
-
-
-def of_endpoint(study: Study, endpoint: str) -> np.ndarray:
-    """Whether each observation is of an endpoint, (n_obs,)."""
-    mine = np.zeros(study.events.n_obs, dtype=bool)
-    for part in study.observed.parts:
-        if part.kind.endpoint == endpoint:
-            mine[part.index] = True
-    return mine
+    of_endpoint(study, endpoint)
+    return isinstance(study.model.observation.endpoints[endpoint], Binary | Ordered | AbstractEvent)
 
 
 def check_outcome(

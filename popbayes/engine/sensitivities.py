@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ from popbayes.engine.declaration import LinearDeclaration
 from popbayes.engine.ode_declaration import columns
 from popbayes.engine.op import Output, route
 from popbayes.engine.schedule import Schedule
+from popbayes.engine.threads import shared_out
 
 WORTH_A_THREAD = 20_000
 """Pairs of an observation and an earlier record of its subject, below which threads cost more than they
@@ -65,12 +65,8 @@ class Solver:
         flat = np.ascontiguousarray(thetas.reshape(-1, *thetas.shape[-2:]))
         preds = np.empty((len(flat), self.design.n_obs))
         threads = min(CORES, len(flat), 1 + len(flat) * self.design.n_record // WORTH_A_THREAD)
-        if threads == 1:
-            self.kernels.evaluate(flat, *self.schedule.arrays, preds)
-        else:
-            pieces = zip(np.array_split(flat, threads), np.array_split(preds, threads), strict=True)
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda p: self.kernels.evaluate(p[0], *self.schedule.arrays, p[1]), pieces))
+        pieces = list(zip(np.array_split(flat, threads), np.array_split(preds, threads), strict=True))
+        shared_out(lambda p: self.kernels.evaluate(p[0], *self.schedule.arrays, p[1]), pieces, threads)
         return preds.reshape(*thetas.shape[:-2], self.design.n_obs)
 
     def sensitivities(
@@ -107,11 +103,7 @@ class Solver:
             dpred[~np.isin(self.design.obs_subject, chosen)] = np.nan
             pieces = np.array_split(chosen, max(1, min(len(pieces), len(chosen))))
         arrays = self.schedule.arrays
-        if len(pieces) == 1:
-            kernel(pieces[0], matrix, moves, *arrays, pred, dpred)
-        else:
-            with ThreadPoolExecutor(len(pieces)) as pool:
-                list(pool.map(lambda piece: kernel(piece, matrix, moves, *arrays, pred, dpred), pieces))
+        shared_out(lambda piece: kernel(piece, matrix, moves, *arrays, pred, dpred), pieces, len(pieces))
         return pred, dpred.T
 
     def _stacked(self, theta: Theta) -> np.ndarray:

@@ -4,7 +4,6 @@ import itertools
 import os
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from popbayes.engine.failures import watching
 from popbayes.engine.ode_declaration import is_ode
 from popbayes.engine.op import Output, Route, route
 from popbayes.engine.schedule import R_OUTPUT, Schedule
+from popbayes.engine.threads import shared_out
 
 RECORDS_A_RUN = 10_000
 """Records that a thread takes at a time: a quarter of a millisecond of work, and few enough for its scratch
@@ -97,13 +97,8 @@ def _evaluate(
     else:
         parts = [(thetas, arrays) for arrays in _runs_of_subjects(schedule)]
         targets = [preds] * len(parts)
-    if len(parts) == 1:
-        kernels.evaluate(thetas, *schedule.arrays, preds)
-    else:
-        with ThreadPoolExecutor(min(workers, len(parts))) as pool:
-            # list(): wait for all, and raise what any of them raised
-            calls = zip(parts, targets, strict=True)
-            list(pool.map(lambda call: kernels.evaluate(call[0][0], *call[0][1], call[1]), calls))
+    calls = list(zip(parts, targets, strict=True))
+    shared_out(lambda call: kernels.evaluate(call[0][0], *call[0][1], call[1]), calls, workers)
     return preds.reshape(*shape[:-1], design.n_obs)
 
 

@@ -8,7 +8,7 @@ their density is that of the population, so that they integrate to 1 and add not
 any of the approximations. Everything that integrates over random effects takes this vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -173,13 +173,14 @@ class Effects:
 
     def sds(self, model: PopModel, values: Mapping[str, Any]) -> np.ndarray:
         """SDs of the basic effects, (..., n_basic), known ones included."""
-        parts = [(dims.OMEGA, model.omega_priors)] if self.n_eta else []
-        if self.occasion is not None:
-            parts.append((self.occasion.sd, self.occasion.priors))
         found = []
-        for name, priors in parts:
-            known = [float(prior.quantile(0.5)) for prior in priors.values()]
-            found.append(np.asarray(values[name] if name in values else known, dtype=np.float64))
+        if self.n_eta:
+            found.append(_given(values, dims.OMEGA, lambda: model.omega_priors))
+        if self.occasion is not None:
+            own = self.occasion
+            found.append(_given(values, own.sd, lambda: own.priors))
+        if len(found) == 1:
+            return found[0]
         return np.concatenate(found, axis=-1) if found else np.zeros(0)
 
     def correlations(self, values: Mapping[str, Any]) -> np.ndarray | None:
@@ -216,6 +217,13 @@ class Effects:
         out[: self.n_eta, : self.n_eta] = eta
         out[self.n_eta :, self.n_eta :] = np.einsum("cni,cnj->ij", each, each) / (len(vector) * each.shape[1])
         return out
+
+
+def _given(values: Mapping[str, Any], name: str, priors: Callable[[], Mapping[str, Any]]) -> np.ndarray:
+    """SDs among the values, or known ones."""
+    if name in values:
+        return np.asarray(values[name], dtype=np.float64)
+    return np.array([float(prior.quantile(0.5)) for prior in priors().values()])
 
 
 def is_known(priors: Mapping[str, Any]) -> list[bool]:

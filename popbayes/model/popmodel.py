@@ -48,7 +48,8 @@ class PopModel:
     parameters : mapping of name to Parameter
         One for each parameter of the structural model; their order is that of tables.
     variability : variability, sequence of them, or None
-        Which parameters differ between subjects; a parameter may be in one only.
+        Which parameters differ between subjects, occasions and sites, and their subpopulations
+        (`variability.Mixture`); a parameter may be in one part of subjects only.
     residual : residual error, or mapping of output to residual error
         How observations scatter around predictions; ``{"conc": ..., "effect": ...}`` for several kinds.
     name : str

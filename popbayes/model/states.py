@@ -69,9 +69,7 @@ class States:
             gone = missing(found[one.column])
             if one.discrete:
                 code = self.code[one.column][state]
-                found[one.column] = np.where(
-                    gone, one.of_codes(np.maximum(code, 0), found[one.column]), found[one.column]
-                )
+                found[one.column] = np.where(gone, one.of_codes(np.maximum(code, 0)), found[one.column])
             else:
                 owner = self.design.segment_subject[segment]
                 found[one.column] = filled(
@@ -192,7 +190,7 @@ def drawn_columns(model: "PopModel", values: Mapping[str, Values], design: Desig
             found[one.column] = filled(column, gone, place, values, one, xp)
             continue
         code = np.asarray(values.get(one.name, np.zeros(1 + place.max())), dtype=np.int64)
-        found[one.column] = np.where(gone, one.of_codes(code, column)[..., np.maximum(place, 0)], column)
+        found[one.column] = np.where(gone, one.of_codes(code)[..., np.maximum(place, 0)], column)
     if model.mixture is not None:
         which = values.get(dims.CLASS_OF)
         found[dims.CLASS] = (

@@ -221,10 +221,13 @@ class Impute:
         each = np.array([place[level(one.item())] for one in names], dtype=np.int64)
         return each[inverse].reshape(column.shape)
 
-    def of_codes(self, codes: np.ndarray, like: np.ndarray) -> np.ndarray:
-        """Values of levels, as the column holds them."""
-        known = np.array(self.levels)
-        return (known.astype(np.float64) if like.dtype.kind == "f" else known)[codes]
+    def of_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Values of levels as columns hold them: numbers where all are numbers, else text."""
+        try:
+            known = np.array([float(one) for one in self.levels or ()])
+        except ValueError:
+            known = np.array(self.levels)
+        return known[codes]
 
     def to_dict(self) -> dict[str, Any]:
         """The model of the covariate as JSON values."""

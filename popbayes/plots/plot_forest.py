@@ -9,6 +9,9 @@ from popbayes.diagnostics.covariate_table import BAND
 from popbayes.diagnostics.result import Table
 from popbayes.plots.style import BLUE, GREY, LIGHT, picture, styled
 
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1, 1.25, 2, 3, 5, 10, 20, 50, 100)
+"""Factors that the axis names, those in its range."""
+
 
 @styled
 def plot_forest(table: Table, *, parameters: str | Sequence[str] | None = None) -> Figure:
@@ -49,7 +52,9 @@ def plot_forest(table: Table, *, parameters: str | Sequence[str] | None = None) 
     each = zip(rows["parameter"], rows["covariate"], rows["at"], strict=True)
     axes.set_yticks(place, [f"{parameter}: {covariate} {at}" for parameter, covariate, at in each])
     axes.set(xscale="log", xlabel="Factor against the median subject", title=table.title)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
+    low, high = axes.get_xlim()
+    ticks = [one for one in TICKS if low <= one <= high]
+    axes.set_xticks(ticks, [f"{one:g}" for one in ticks])
+    axes.set_xticks([], minor=True)
     axes.legend(loc="best", frameon=False)
     return figure

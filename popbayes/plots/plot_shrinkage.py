@@ -66,11 +66,12 @@ def _bars(ax: Axes, dt: xr.DataTree) -> None:
     table = shrinkage(dt)
     place = np.arange(len(table))[::-1]
     ax.axvline(0, color=GREY, lw=0.8)
-    for values, shift, colour, name in (
-        (table["shrinkage"], 0.17, BLUE, "shrinkage (SD)"),
-        (table["pooling"], -0.17, ORANGE, "pooling factor"),
-    ):
-        percent = 100 * values.to_numpy()
+    both = bool(table["pooling"].notna().any())  # point estimates have no pooling factor
+    for column, shift, colour, name in (
+        ("shrinkage", 0.17 if both else 0.0, BLUE, "shrinkage (SD)"),
+        ("pooling", -0.17, ORANGE, "pooling factor"),
+    )[: 1 + both]:
+        percent = 100 * table[column].to_numpy()
         ax.barh(place + shift, percent, height=0.3, color=colour, label=name)
         for y, value in zip(place + shift, percent, strict=True):
             if np.isfinite(value):

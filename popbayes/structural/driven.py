@@ -63,6 +63,10 @@ class AbstractDriven(AbstractOde):
         """Outputs of the pharmacokinetic model, then the response."""
         return (*self.pk.outputs, self.response)
 
+    def equations(self) -> list[str]:
+        """The equations as text."""
+        return typeset.lines(self)
+
     def latex(self) -> list[str]:
         """The equations in LaTeX."""
         return typeset.equations(self)

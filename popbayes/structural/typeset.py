@@ -1,13 +1,14 @@
-"""Equations in LaTeX: symbols of parameters, and formulas that users or the library write as expressions."""
+"""Equations as text and in LaTeX: symbols of parameters, and formulas that are written as expressions."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytensor.tensor as pt
 
 from popbayes.engine.declaration import Symbols
-from popbayes.structural.formula import LINE, SYMBOLS, TIGHTNESS, Program
+from popbayes.structural.formula import LINE, SYMBOLS, TIGHTNESS, Program, operation_text
 
 if TYPE_CHECKING:
     from popbayes.structural.ode_base import AbstractOde
@@ -121,40 +122,91 @@ def _joined(name: str, arguments: Sequence[Any], named: Mapping[Any, str]) -> st
     return text
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the equations of a model are made of, as trees: rates by state, filled states, its own outputs."""
+
+    rates: dict[str, Any]
+    initial: dict[str, Any]
+    outputs: dict[str, Any]
+    first: tuple[str, Any]
+
+    @classmethod
+    def of(cls, model: "AbstractOde") -> "Parts":
+        """Call the model's functions with symbols."""
+        p = {name: pt.dscalar(name) for name in (*model.parameters, *model.covariates)}
+        states = {name: pt.dscalar(name) for name in model.states}
+        t, given = pt.dscalar("t"), model.driver.outputs if model.driver else ()
+        names = {
+            t: "t",
+            **{v: f"state.{name}" for name, v in states.items()},
+            **{v: f"p.{name}" for name, v in p.items()},
+        }
+
+        def trees(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: tree(Program.of(value, names, name)) for name, value in values.items()}
+
+        outputs = trees(model.observables(t, Symbols(states), Symbols(p)))
+        filled = {name: one for name, one in model.initials(Symbols(p)).items() if one != 0.0}
+        # an output that is a state itself needs no line
+        own = {n: one for n, one in outputs.items() if n not in given and one != f"state.{n}"}
+        rates = trees(model.derivatives(t, Symbols(states), Symbols(p)))
+        return cls(rates, trees(filled), own, next(iter(outputs.items())))
+
+
 def equations(model: "AbstractOde", amounts: Sequence[str] = ()) -> list[str]:
     """The equations of a model in LaTeX: of its driver, rates of change, filled states, outputs.
+
+    The first output, the concentration, stands by its name in the others.
 
     Parameters
     ----------
     amounts : sequence of str
         States that are written as amounts, ``A_{central}``; those of a driver always are.
     """
-    p = {name: pt.dscalar(name) for name in (*model.parameters, *model.covariates)}
-    states = {name: pt.dscalar(name) for name in model.states}
-    t, driver = pt.dscalar("t"), model.driver
-    names = {
-        t: "t",
-        **{v: f"state.{name}" for name, v in states.items()},
-        **{v: f"p.{name}" for name, v in p.items()},
-    }
-    arguments = (t, Symbols(states), Symbols(p))
+    parts, driver = Parts.of(model), model.driver
     amounts = (*amounts, *(driver.states if driver else ()))
-    symbols = {f"p.{name}": symbol(name) for name in p}
-    symbols |= {f"state.{n}": rf"A_{{{n}}}" if n in amounts else upright(n) for n in states}
-    outputs = {
-        name: tree(Program.of(value, names, name)) for name, value in model.observables(*arguments).items()
-    }
-    first = next(iter(outputs))
-    conc = "C" if driver else upright(first)
-    symbols |= {outputs[first]: conc} if isinstance(outputs[first], tuple) else {}
-    left = {
-        rf"\frac{{d\,{symbols[f'state.{n}']}}}{{dt}}": v for n, v in model.derivatives(*arguments).items()
-    }
-    left |= {f"{symbols[f'state.{n}']}(0)": v for n, v in model.initials(Symbols(p)).items() if v != 0.0}
-    lines = [f"{name} = {written(tree(Program.of(v, names, name)), symbols)}" for name, v in left.items()]
-    for name, node in outputs.items():
-        if name in (driver.outputs if driver else ()) or node == f"state.{name}":
-            continue  # of the driver, or a state itself
-        own = {key: text for key, text in symbols.items() if key != node or not isinstance(key, tuple)}
-        lines.append(f"{upright(name)} = {written(node, own)}")
-    return [*(driver.latex() if driver else ()), *lines]
+    symbols = {f"p.{name}": symbol(name) for name in (*model.parameters, *model.covariates)}
+    states = {name: rf"A_{{{name}}}" if name in amounts else upright(name) for name in model.states}
+    symbols |= {f"state.{name}": text for name, text in states.items()}
+    named = dict(symbols) | _by_name(parts, "C" if driver else upright(parts.first[0]))
+    return [
+        *(driver.latex() if driver else ()),
+        *(rf"\frac{{d\,{states[n]}}}{{dt}} = {written(one, named)}" for n, one in parts.rates.items()),
+        *(f"{states[n]}(0) = {written(one, named)}" for n, one in parts.initial.items()),
+        *(
+            f"{upright(n)} = {written(one, symbols if one == parts.first[1] else named)}"
+            for n, one in parts.outputs.items()
+        ),
+    ]
+
+
+def lines(model: "AbstractOde") -> list[str]:
+    """The same as text."""
+    parts = Parts.of(model)
+    named = _by_name(parts, parts.first[0])
+    return [
+        *(model.driver.equations() if model.driver else ()),
+        *(f"d{n}/dt = {text(one, named)}" for n, one in parts.rates.items()),
+        *(f"{n}(0) = {text(one, named)}" for n, one in parts.initial.items()),
+        *(f"{n} = {text(one, {} if one == parts.first[1] else named)}" for n, one in parts.outputs.items()),
+    ]
+
+
+def _by_name(parts: Parts, name: str) -> dict[Any, str]:
+    """The first output by its name, where it is a formula."""
+    return {parts.first[1]: name} if isinstance(parts.first[1], tuple) else {}
+
+
+def text(node: Any, named: Mapping[Any, str]) -> str:
+    """A formula as one line of text; what is in `named` by its name."""
+
+    def shown(argument: Any, tightness: int) -> str:
+        if argument in named:
+            return named[argument]
+        if isinstance(argument, tuple):
+            words, own = operation_text(argument[0], list(argument[1:]), shown)
+            return words if own >= tightness else f"({words})"
+        return argument.rsplit(".", 1)[-1] if isinstance(argument, str) else f"{argument:g}"
+
+    return shown(node, 0)

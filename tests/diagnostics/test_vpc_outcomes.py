@@ -136,3 +136,40 @@ def test_what_makes_no_sense_is_refused(replicates, options, words):
     options = {name: study() if one == "study" else one for name, one in options.items()}
     with pytest.raises(ValueError, match=words):
         pb.vpc(replicates, **options)
+
+
+def hazard_model():
+    """A hazard equal to the concentration: its integral is the AUC."""
+    return pb.PopModel(
+        structural=pk.OneCompartment(also=("AUC",)),
+        parameters={"CL": pb.Parameter(prior.LogNormal(1.0, 0.1)), "V": pb.Parameter(10.0)},
+        residual={"AUC": outcome.Survival(), "conc": outcome.EventRate()},
+    )
+
+
+def test_events_of_a_hazard_that_is_an_output_are_those_of_its_rate():
+    """An event at a known time is two records; replicates follow exp(-AUC)."""
+    rng, k = np.random.default_rng(5), 0.1
+    rows = []
+    for i in range(1, 41):
+        left = 1.0 - rng.exponential()  # H(t) = 1 - exp(-k t) reaches an exponential number, or never
+        when = min(-np.log(left) / k if left > 0 else LAST, LAST)
+        rows += [(i, 0.0, 1.0, np.nan, 0), (i, when, 0.0, 0.0, 1)]
+        rows += [(i, when, 0.0, 1.0, 2)] if when < LAST else []
+    columns = ["ID", "TIME", "AMT", "DV", "DVID"]
+    seen = pb.read_events(pd.DataFrame(rows, columns=columns))
+    grid = [(i, t, 1.0 * (t == 0), int(t > 0)) for i in range(1, 41) for t in np.arange(0.0, LAST + 1)]
+    design = pb.read_events(pd.DataFrame(grid, columns=["ID", "TIME", "AMT", "DVID"]))
+    many = pb.simulate(hazard_model(), design, {"CL_pop": 1.0}, n=300, seed=1)
+    checked = pb.vpc(many, endpoint="AUC", observed=seen)
+    at = checked["at"].to_numpy()
+    whole = at % 1 == 0
+    expected = np.exp(-(1.0 - np.exp(-k * at)))
+    # 300 replicates of 40 subjects: the median curve has a standard error below 0.01
+    np.testing.assert_allclose(checked["simulated"].to_numpy()[whole], expected[whole], atol=0.04)
+    away = (checked["observed"].to_numpy() - expected)[at < LAST]
+    assert np.abs(away).max() < 4 * np.sqrt(0.25 / 40)  # four standard errors of a fraction
+    with pytest.raises(ValueError, match="happened at known times"):
+        pb.vpc(pb.simulate(hazard_model(), seen, {"CL_pop": 1.0}, n=5, seed=1), endpoint="AUC")
+    with pytest.raises(ValueError, match=r"holds the hazard at known events only"):
+        pb.vpc(many, endpoint="conc", observed=seen)

@@ -84,7 +84,7 @@ def test_a_mixture_is_recovered(way, tmp_path):
             variability.Mixture(["CL"], shift=prior.HalfNormal(1.0), covariates=aged),
         ]
     )
-    dt = fit(made, data, draws=600, tune=600, chains=2, seed=3, progress=False)
+    dt = fit(made, data, draws=600 if shared else 2000, tune=600, chains=2, seed=3, progress=False)
     omega = [0.2, 0.2] if shared else [0.2]
     truth = {"CL_pop": 2.0, "V_pop": 30.0, "delta_CL": 0.9, "p_class": [0.8, 0.2], "omega": omega}
     check(dt, truth | {"beta_class2_OLD": np.log(4.0), "sigma_prop": SIGMA})

@@ -1,12 +1,14 @@
 """Candidates selected by a joint prior: the prior drawn, the graph, and what is refused."""
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytest
 
 from popbayes.building import build, initial_values
 from popbayes.building.selection import selected_coefficients
 from popbayes.data.datasets import load_dataset
+from popbayes.data.events import read_events
 from popbayes.diagnostics.covariate_table import covariate_table
 from popbayes.infer.population import prior_values
 from popbayes.model import PopModel
@@ -104,6 +106,40 @@ def test_the_table_of_effects_gives_factors_at_the_percentiles(data):
         plot_forest(covariate_table(dt), parameters="Q")
     with pytest.raises(TypeError, match=r"what popbayes\.covariate_table returned"):
         plot_forest(dt)
+
+
+def test_a_covariate_that_changes_in_time_has_the_percentiles_of_the_observations():
+    rows = [
+        {
+            "ID": i,
+            "TIME": t,
+            "AMT": 100.0 * (t == 0),
+            "EVID": int(t == 0),
+            "DV": None if t == 0 else 1.0,
+            "DAY": t / 24 + i,
+        }
+        for i in (1, 2, 3)
+        for t in (0.0, 6.0, 30.0, 54.0, 78.0)
+    ]
+    data = read_events(pd.DataFrame(rows), covariates=["DAY"])
+    effect = covariate.Exponential("DAY", ref=0, coefficient=prior.Normal(0, 0.1))
+    made = PopModel(
+        pk.OneCompartment(),
+        {
+            "CL": Parameter(prior.LogNormal(5, 0.3), covariates=[effect]),
+            "V": Parameter(prior.LogNormal(50, 0.3)),
+        },
+        variability.Independent(["CL"], sd=prior.HalfNormal(0.3)),
+        residual.Additive(prior.HalfNormal(1.0)),
+    )
+    dt = posed(made, data, n=50)
+    got = covariate_table(dt).table.query("parameter == 'CL'")
+    values = data.covariates["DAY"][data.obs_record]
+    away = np.percentile(values, [5, 95]) - np.median(values)
+    factor = np.exp(dt["posterior"]["beta_CL_DAY"].to_numpy().reshape(-1, 1) * away)
+    np.testing.assert_allclose(got["effect"], np.median(factor, axis=0), **EXACT)
+    axis = plot_forest(covariate_table(dt)).axes[0].xaxis
+    assert "1" in [one.get_text() for one in axis.get_ticklabels()]
 
 
 def test_what_cannot_be_selected_from_is_refused(data):

@@ -1,5 +1,7 @@
 """Equations in LaTeX: as a paper prints them, from the expressions that are solved."""
 
+import re
+
 import pytensor.tensor as pt
 import pytest
 
@@ -76,3 +78,32 @@ def test_braces_are_balanced_in_every_model_of_a_notebook():
         assert text.count("{") == text.count("}")
         assert text.count(r"\left") == text.count(r"\right")
         assert pb.PopModel.from_json(model.to_json()) == model
+
+
+NONLINEAR = [
+    pk.MichaelisMenten,
+    pk.ParentMetabolite,
+    pk.TargetMediated,
+    *(getattr(pd, n) for n in pd.__all__),
+]
+
+
+@pytest.mark.parametrize("model", NONLINEAR, ids=lambda m: m.__name__)
+def test_every_model_of_the_library_has_its_equations_and_its_source(model):
+    assert "math:" in model.__doc__
+    source = model.__doc__.split("References")[1]
+    assert re.search(r"\d{4}", source), "a source has a year"
+
+
+def test_drivers_and_effects_that_cannot_be_are_refused_by_name():
+    one = pk.OneCompartment()
+    with pytest.raises(TypeError, match=r"effect must be .*Write it with brackets"):
+        pd.Turnover(one, effect=pd.Emax)
+    with pytest.raises(TypeError, match=r"pk of pd.Direct must be .*Write it with brackets"):
+        pd.Direct(pk.OneCompartment)
+    with pytest.raises(ValueError, match="OneCompartment absorbs through transit compartments"):
+        pd.Turnover(pk.OneCompartment(pk.Transit(3)))
+    with pytest.raises(ValueError, match="MichaelisMenten is not linear"):
+        pd.EffectCompartment(pk.MichaelisMenten())
+    with pytest.raises(TypeError, match=r"absorption must be .*Write it with brackets"):
+        pk.MichaelisMenten(pk.FirstOrder)

@@ -180,6 +180,7 @@ def _tree(
         "use_priors": int(use_priors),
         "converged": int(found.converged),
         "messages": json.dumps(messages),
+        "notes": json.dumps(found.notes),
         "n_iteration": len(found.trace["objective"]),
     }
     tree = new_tree(

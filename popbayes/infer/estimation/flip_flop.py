@@ -28,11 +28,12 @@ from popbayes.parameters.priors import Fixed
 from popbayes.structural.compartmental import AbstractCompartmental
 from popbayes.structural.first_order import FirstOrder
 
-INDISTINCT = 6.0
-"""Difference of -2 log L (with priors where they are used) below which data do not tell two solutions apart:
-a likelihood ratio of 20, where Kass & Raftery begin to call evidence strong."""
+INDISTINCT = 10.0
+"""Difference of -2 log L below which data without priors do not tell two solutions apart: a likelihood
+ratio of 150, where Kass & Raftery begin to call evidence very strong. Less would be too little: the two differ by
+the distribution of their random effects alone, which is an assumption."""
 DECIDED = 20.0
-"""The same, from which on a solution that is still on its way is given up."""
+"""Difference, priors included where they are used, from which on a solution that is still on its way is given up."""
 LEAST_OMEGA = 0.05
 """Of an exchanged parameter whose sources do not differ between subjects."""
 DIFFERENCE = 1e-5
@@ -45,14 +46,15 @@ class Verdict:
     Attributes
     ----------
     keep_rival : bool
-    messages : list of str
+    notes : list of str
+        What must be said.
     attrs : dict
         For the DataTree: ``exchanged_difference``, -2 log L of the solution that was left minus that of the
         one that is kept.
     """
 
     keep_rival: bool
-    messages: list[str]
+    notes: list[str]
     attrs: dict[str, float]
 
 
@@ -97,6 +99,7 @@ def verdict(
     kept: tuple[Mapping[str, Any], float],
     rival: tuple[Mapping[str, Any], float],
     error: float = 0.0,
+    use_priors: bool = False,
 ) -> Verdict:
     """Which of two solutions is better, by -2 log L; that of faster absorption where none is.
 
@@ -105,11 +108,13 @@ def verdict(
     kept, rival : population values and -2 log L (and -2 log prior, where priors are used) of each
     error : float
         Monte-Carlo standard error of the difference.
+    use_priors : bool
+        Whether the values hold the priors, which then decide: solutions are alike within `error` only.
     """
     difference = rival[1] - kept[1]
     names = _rates(study, kept[0]), _rates(study, rival[0])
     faster = names[1]["ka"] > names[0]["ka"]
-    alike = abs(difference) < max(INDISTINCT, 3 * error)
+    alike = abs(difference) < max(0.0 if use_priors else INDISTINCT, 3 * error)
     swap = bool(faster) if alike else difference < 0
     (own, value), (other, left) = ((names[1], rival[1]), (names[0], kept[1]))[:: 1 if swap else -1]
     attrs = {"exchanged_difference": float(left - value)}
@@ -140,7 +145,8 @@ def _applies(structural: Any) -> bool:
 
 def _typical(study: Study, values: Mapping[str, Any]) -> dict[str, float]:
     """Geometric means over subjects of the typical parameters that take part."""
-    model, structural = study.model, study.model.structural
+    model = study.model
+    structural: Any = model.structural
     theta = model.individual_parameters(values, None, study.design, np)
     own = structural.constants if structural.rate_constants else structural.clearances
     return {
@@ -151,7 +157,7 @@ def _typical(study: Study, values: Mapping[str, Any]) -> dict[str, float]:
 
 def _rates(study: Study, values: Mapping[str, Any]) -> dict[str, float]:
     """Typical absorption rate, and the elimination rate that it may be exchanged with."""
-    structural = study.model.structural
+    structural: Any = study.model.structural
     with np.errstate(all="ignore"):
         here = _typical(study, values)
         micro = _micro(structural, here)

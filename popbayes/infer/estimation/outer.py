@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from popbayes.infer.estimation.conditional import AbstractConditional, Slope
-from popbayes.infer.estimation.flip_flop import DECIDED, Verdict, exchanged, verdict
+from popbayes.infer.estimation.flip_flop import INDISTINCT, Verdict, exchanged, verdict
 from popbayes.infer.estimation.information import (
     Curvature,
     covariance_of,
@@ -102,9 +102,12 @@ def _either(method: AbstractConditional, problem: Problem, walk: Walk) -> tuple[
     if not np.isfinite(value):
         return walk, nothing
     rival = Walk(x, eta, value)
-    _descend(method, problem, rival, seed=problem.seed, hopeless=walk.value + DECIDED)
+    _descend(method, problem, rival, seed=problem.seed, hopeless=walk.value + INDISTINCT)
     told = verdict(
-        problem.study, (coordinates.values(walk.x), walk.value), (coordinates.values(rival.x), rival.value)
+        problem.study,
+        (coordinates.values(walk.x), walk.value),
+        (coordinates.values(rival.x), rival.value),
+        use_priors=problem.log_prior is not None,
     )
     return (rival if told.keep_rival else walk), told
 
@@ -251,7 +254,7 @@ def _found(
     eta, here = modes(density, values, walk.eta, method.observe(density, values))
     covariance, complaint = (None, "") if curvature is None else covariance_of(curvature, method.covariance)
     messages += [complaint] if complaint else []
-    messages += [*_at_bounds(problem, walk.x), *told.messages]
+    messages += _at_bounds(problem, walk.x)
     trace = {name: np.array(one) for name, one in walk.trace.items()}
     return Found(
         x=walk.x,
@@ -261,6 +264,7 @@ def _found(
         trace=trace,
         converged=converged,
         messages=messages,
+        notes=told.notes,
         attrs=dict(told.attrs),
     )
 

@@ -66,7 +66,9 @@ def _verdict(run: Iterations, state: Progress, other: Iterations, its: Progress)
     here = as_values(run.layout, run.pattern, state.x, state.omega)
     there = as_values(other.layout, other.pattern, its.x, its.omega)
     error = float(np.hypot(first.error, second.error))
-    return verdict(run.layout.study, (here, first.value), (there, second.value), error)
+    return verdict(
+        run.layout.study, (here, first.value), (there, second.value), error, run.priors is not None
+    )
 
 
 def _rival(run: Iterations, state: Progress, seed: int) -> Iterations | None:

@@ -23,8 +23,8 @@ STEP = 1e-6
 """Of differences between two systems of coordinates."""
 UNDETERMINED = (
     "Standard errors could not be computed: the information is not positive in every direction. Some value "
-    "is not determined by these data (look for an omega near 0 or a correlation near 1), or there are too few "
-    "draws (Saem(draws=2000))."
+    "is not determined by these data (look for an omega near 0 or a correlation near 1), or there are too "
+    "few draws (Saem(draws=2000))."
 )
 
 
@@ -93,9 +93,9 @@ class Saem(AbstractSaem):
             converged=converged,
             messages=[
                 *_messages(found, converged, drift, self),
-                *said.messages,
                 *([] if own is not None else [UNDETERMINED]),
             ],
+            notes=said.notes,
             information="Louis",
             drift=drift[np.argmax(np.abs(slopes), axis=1)],
             attrs={"exploratory_iterations": found.exploratory, **said.attrs},

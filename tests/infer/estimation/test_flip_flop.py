@@ -90,11 +90,13 @@ def test_the_better_solution_is_kept_and_the_faster_absorption_where_none_is():
     assert verdict(study, (slow, 100.0 + clear), (fast, 100.0)).keep_rival
     for told in (verdict(study, (fast, 100.0), (slow, 99.0)), verdict(study, (slow, 99.0), (fast, 100.0))):
         assert told.attrs["exchanged_difference"] == -1.0
-        assert "do not tell which is which: -2 log L is 100.00 with ka 1 " in told.messages[0]
+        assert "do not tell which is which: -2 log L is 100.00 with ka 1 " in told.notes[0]
     assert not verdict(study, (fast, 100.0), (slow, 99.0)).keep_rival
+    # priors decide wherever they say anything
+    assert verdict(study, (fast, 100.0), (slow, 99.0), use_priors=True).keep_rival
     flipped = verdict(study, (fast, 100.0 + clear), (slow, 100.0))
     assert flipped.keep_rival
-    assert "slower than elimination" in flipped.messages[0]
+    assert "slower than elimination" in flipped.notes[0]
     assert not verdict(study, (fast, 100.0), (slow, 100.0 - clear), error=10.0).keep_rival
 
 
