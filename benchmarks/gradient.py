@@ -6,14 +6,15 @@ from typing import Any
 
 import numba
 import numpy as np
-import nutpie
 import pytensor
 import pytensor.tensor as pt
 
 import popbayes as pb
 from benchmarks.timing import Spread, cpu_per_call, nutpie_gradient
-from popbayes.building import design_for
+from popbayes.building import design_for, initial_values
 from popbayes.engine.op import predict
+from popbayes.infer.compiled_density import compiled_density
+from popbayes.infer.starts import starts_of
 
 SEED = 3
 JITTER = 0.1
@@ -31,12 +32,13 @@ class Gradient:
 
 def time_gradient(model: pb.PopModel, data: pb.EventTable) -> Gradient:
     """Measure both at a point near the prior medians."""
-    compiled = nutpie.compile_pymc_model(pb.build(model, data))
+    graph = pb.build(model, data)
+    compiled = compiled_density(graph)
     rng = np.random.default_rng(SEED)
-    start = compiled.initial_point_func(SEED)
-    point = start + JITTER * rng.standard_normal(compiled.n_dim)
+    start = starts_of(graph, initial_values(model, data), SEED).centre
+    point = start + JITTER * rng.standard_normal(compiled.size)
     return Gradient(
-        compiled.n_dim,
+        compiled.size,
         data.n_obs,
         cpu_per_call(nutpie_gradient(compiled, point)),
         cpu_per_call(engine_calls(model, data, rng)),

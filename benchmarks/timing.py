@@ -49,19 +49,17 @@ def _cpu(calls: Callable[[int], object], number: int) -> float:
 
 def nutpie_gradient(compiled: Any, point: np.ndarray) -> Callable[[int], object]:
     """Loop over the very function that nutpie calls: log density and gradient at `point`."""
-    function = compiled.compiled_logp_func.ctypes
-    n_dim = np.uint64(compiled.n_dim)
-    # the address of an empty record is read by nobody, but there must be one
-    shared = np.frombuffer(compiled.user_data.tobytes() or b"\0", dtype=np.uint8).copy()
-    gradient, logp = np.zeros(compiled.n_dim), np.zeros(1)
+    function = compiled.function.ctypes
+    n_dim = np.uint64(compiled.size)
+    gradient, logp = np.zeros(compiled.size), np.zeros(1)
 
     @numba.njit
-    def loop(number, point, gradient, logp, shared):
+    def loop(number, point, gradient, logp, table):
         failed = 0
         for _ in range(number):
-            failed += function(n_dim, point.ctypes, gradient.ctypes, logp.ctypes, shared.ctypes) != 0
+            failed += function(n_dim, point.ctypes, gradient.ctypes, logp.ctypes, table.ctypes) != 0
         return failed
 
-    if loop(1, point, gradient, logp, shared):
+    if loop(1, point, gradient, logp, compiled.table):
         raise ValueError("The log density or its gradient is not finite at the point chosen for timing.")
-    return lambda number: loop(number, point, gradient, logp, shared)
+    return lambda number: loop(number, point, gradient, logp, compiled.table)

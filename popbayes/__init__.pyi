@@ -7,7 +7,9 @@ from .data.regimen import Regimen as Regimen
 from .diagnostics.compare import compare as compare
 from .diagnostics.covariate_table import covariate_table as covariate_table
 from .diagnostics.gof import gof as gof
+from .diagnostics.iterations import iterations as iterations
 from .diagnostics.loo import loo as loo
+from .diagnostics.pool import pool as pool
 from .diagnostics.prior_table import prior_table as prior_table
 from .diagnostics.shrinkage import shrinkage as shrinkage
 from .diagnostics.summary import summary as summary
@@ -23,6 +25,7 @@ from .infer.estimation.quadrature import Quadrature as Quadrature
 from .infer.fit import fit as fit
 from .infer.pointwise import add_log_likelihood as add_log_likelihood
 from .infer.saem.method import Saem as Saem
+from .infer.sequential import sequential as sequential
 from .infer.storage import load as load
 from .infer.storage import save as save
 from .model import PopModel as PopModel
@@ -36,6 +39,7 @@ from .parameters.parameter import Parameter as Parameter
 from .plots.plot_forest import plot_forest as plot_forest
 from .plots.plot_gof import plot_gof as plot_gof
 from .plots.plot_individual import plot_individual as plot_individual
+from .plots.plot_iterations import plot_iterations as plot_iterations
 from .plots.plot_shrinkage import plot_shrinkage as plot_shrinkage
 from .plots.plot_vpc import plot_vpc as plot_vpc
 from .reports.report import report as report

@@ -38,6 +38,13 @@ CORR = "corr"
 ETA = "eta"
 DV = "dv"
 IPRED = "ipred"
+CLASS = "class"
+CLASS_OF = "class_of"
+CLASS_PROB = "class_prob"
+STEP = "class_step"
+STATE = "state"
+STATE_PROB = "state_prob"
+ETA_BASE = "eta_base"
 PRED = "pred"
 
 
@@ -54,6 +61,16 @@ def beta(parameter: str, column: str) -> str:
 def level_dim(column: str) -> str:
     """Name of the dimension of a categorical covariate's non-reference levels."""
     return f"{column}_level"
+
+
+def shape(parameter: str) -> str:
+    """Name of the shape of a Box-Cox random effect: ``shape_CL``."""
+    return f"shape_{parameter}"
+
+
+def delta(parameter: str) -> str:
+    """Name of the steps between the classes of a mixture: ``delta_CL``."""
+    return f"delta_{parameter}"
 
 
 def nu(parameters: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ import xarray as xr
 from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import Regimen, as_events
+from popbayes.infer.failed import WHY, as_attribute, counted, failed_text
 from popbayes.infer.finite import broken, complaint
 from popbayes.infer.new_levels import kept, new_effects
 from popbayes.infer.pointwise import chunks, predictions, sigmas
@@ -27,6 +28,7 @@ from popbayes.infer.population import (
     random_effects,
 )
 from popbayes.infer.settings import checked_seed
+from popbayes.infer.states import drawn_states
 from popbayes.infer.tree import (
     Study,
     draws_or_estimate,
@@ -48,8 +50,9 @@ class Source:
     """Where population values come from, and how the draws are labelled.
 
     `etas` is the random effects of the subjects of the design, (n_draw, n_subject, n_eta), or None
-    where new subjects are to be drawn. `levels` holds the effects of occasions, sites and studies that are
-    known, by level: labels and (n_draw, n_group, n_names).
+    where new subjects are to be drawn. `states` holds classes and missing covariates that are known, by
+    variable: labels of subjects and draws. `levels` holds the effects of occasions, sites and studies that
+    are known, by level: labels and (n_draw, n_group, n_names).
     """
 
     kind: str
@@ -59,6 +62,7 @@ class Source:
     draw: np.ndarray
     etas: np.ndarray | None = None
     levels: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    states: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def simulate(
@@ -119,20 +123,29 @@ def simulate(
     Warns
     -----
     UserWarning
-        Where individual parameters or simulated values are not finite: which, and in what share of draws.
+        Where individual parameters or simulated values are not finite: which, and in what share of draws;
+        where differential equations could not be solved: how often, and for which subjects.
     """
     events = as_events(data)
     seed = checked_seed(seed)
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)]
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)]
     model, source = _source(model, events, dt, n, new_subjects, new_levels, streams[0])
     model.check(events)
     study = Study(model, events)
-    simulated = _simulated(study, source, streams[1:])
+    with counted(study) as failed:
+        simulated = _simulated(study, source, streams[1:])
+    if failed:
+        warnings.warn(
+            f"Differential equations could not be solved {failed_text(failed)}: {WHY}. Their predictions "
+            "are nan from there on.",
+            stacklevel=2,
+        )
     etas = "none" if not model.eta_names else "new" if source.etas is None else "own"
     groups = {source.group: _dataset(simulated, source), **study_groups(study)}
     if source.kind == "prior":
         groups["prior"] = _population_dataset(model, source)
-    return new_tree(groups, root_attrs(study, seed, source=source.kind, etas=etas, n=len(source.draw)))
+    said = {"source": source.kind, "etas": etas, "n": len(source.draw), **as_attribute(simulation=failed)}
+    return new_tree(groups, root_attrs(study, seed, **said))
 
 
 def as_data(dt: xr.DataTree, *, chain: int = 0, draw: int = 0) -> EventTable:
@@ -204,6 +217,7 @@ def _from_posterior(
         posterior[dims.DRAW].to_numpy(),
         etas,
         _known_levels(fitted.model, posterior, new_subjects, new_levels),
+        {} if new_subjects else _known_states(fitted.model, posterior),
     )
 
 
@@ -243,6 +257,16 @@ def _known_levels(
     }
 
 
+def _known_states(model: PopModel, posterior: xr.Dataset) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Classes and missing covariates that were drawn for the subjects of a fit."""
+    over = {dims.CLASS_OF: dims.SUBJECT} | {one.name: one.dim for one in model.imputation}
+    return {
+        name: (posterior[dim].to_numpy(), posterior_values(posterior[[name]])[name])
+        for name, dim in over.items()
+        if name in posterior
+    }
+
+
 def same_design(one: EventTable, other: EventTable) -> bool:
     """Whether two event tables are the same but for the observed values and what they are called."""
     ignored = {"dv", "name", "source", "columns", "unused", "units", "row"}
@@ -270,7 +294,7 @@ def _equal(one: Any, other: Any) -> bool:
 def _simulated(study: Study, source: Source, streams: Sequence[np.random.Generator]) -> dict[str, np.ndarray]:
     """`dv`, `ipred` and `pred`, each (n_draw, n_obs), computed in chunks of draws."""
     model, design = study.model, study.design
-    subjects, residuals, levels, tails = streams
+    subjects, residuals, levels, tails, states = streams
     n_draw = len(source.chain) * len(source.draw)
     out = {name: np.empty((n_draw, design.n_obs)) for name in SIMULATED}
     found = {name: np.zeros(n_draw, dtype=bool) for name in model.parameters}
@@ -285,6 +309,10 @@ def _simulated(study: Study, source: Source, streams: Sequence[np.random.Generat
             etas = source.etas[rows]
         known = {key: (labels, own[rows]) for key, (labels, own) in source.levels.items()}
         more = new_effects(model, design, values, rows.stop - rows.start, levels, known)
+        size = rows.stop - rows.start
+        states_known = {name: (labels, own[rows]) for name, (labels, own) in source.states.items()}
+        labels = study.events.subjects
+        values = values | drawn_states(model, design, values, size, states, labels, states_known)
         typical = model.individual_parameters(values, None, design, np)
         none = etas is None and not more
         own = typical if none else model.individual_parameters(values, etas, design, np, more)
@@ -317,11 +345,9 @@ def _dataset(simulated: dict[str, np.ndarray], source: Source) -> xr.Dataset:
 
 def _population_dataset(model: PopModel, source: Source) -> xr.Dataset:
     """The population values drawn from the priors, named and shaped as in a posterior."""
+    several: list[Any] = [one for name in model.parameters for one in model.coefficients(name)]
     levels = {
-        one.name: (one.dim, one.labels)
-        for name in model.parameters
-        for one in model.coefficients(name)
-        if one.labels
+        one.name: (one.dim, one.labels) for one in (*several, *model.further, *model.odds) if one.labels
     }
     labels = {dims.ETA_OF: list(model.eta_names), dims.ETA_OF2: list(model.eta_names)}
     own = {dims.OMEGA: (dims.ETA_OF,), dims.CORR: (dims.ETA_OF, dims.ETA_OF2)}

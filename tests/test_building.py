@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
-from nutpie.compile_pymc import _make_functions
 from pymc.initial_point import make_initial_point_fn
 from scipy import stats
 from scipy.special import gammaln
@@ -15,6 +14,7 @@ from popbayes import pk
 from popbayes.building import build, design_for, initial_values
 from popbayes.data.events import read_events
 from popbayes.data.regimen import Regimen
+from popbayes.infer.compiled_density import density_function
 from popbayes.model import PopModel
 from popbayes.observation import residual
 from popbayes.parameters import covariate, prior, variability
@@ -364,11 +364,7 @@ def test_prior_predictive_draws_and_the_picture_of_the_graph_work(theophylline_m
 def test_the_compiled_density_stays_lean(theophylline_model, theophylline):
     """Deterministics and needless operations must not creep into what nutpie calls at every step."""
     graph = build(theophylline_model, theophylline)
-    start = make_initial_point_fn(model=graph)
-    function = _make_functions(
-        graph, mode="NUMBA", compute_grad=True, join_expanded=True, pymc_initial_point_fn=start
-    )[2]
-    nodes = function.maker.fgraph.toposort()
+    nodes = density_function(graph)[1].maker.fgraph.toposort()
     assert len(nodes) <= MOST_NODES
     assert sum("Predict" in str(node.op) for node in nodes) == 2
 

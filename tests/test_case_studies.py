@@ -44,8 +44,12 @@ def theophylline(tmp_path_factory) -> Path:
 
 def phenobarbital_script() -> types.ModuleType:
     """The analysis of the newborns as a module."""
-    place = CASES / "phenobarbital_neonates" / "analysis.py"
-    spec = importlib.util.spec_from_file_location("phenobarbital_neonates", place)
+    return module_at(CASES / "phenobarbital_neonates" / "analysis.py")
+
+
+def module_at(place: Path) -> types.ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(place.stem, place)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -55,8 +59,12 @@ def phenobarbital_script() -> types.ModuleType:
 
 def phenobarbital_expected() -> dict[str, Any]:
     """NONMEM's result of the newborns."""
-    place = CASES / "phenobarbital_neonates" / "expected.json"
-    return json.loads(place.read_text(encoding="utf-8"))
+    return expected_of("phenobarbital_neonates")
+
+
+def expected_of(study: str) -> dict[str, Any]:
+    """The numbers of a study that are re-checked."""
+    return json.loads((CASES / study / "expected.json").read_text(encoding="utf-8"))
 
 
 def reference_names(dt: xr.DataTree) -> dict[str, xr.DataArray]:
@@ -146,3 +154,33 @@ def test_the_newborns_by_three_methods(tmp_path):
         assert float(arviz_stats.ess(draws)) >= ENOUGH_ESS
         assert float(draws.mean()) == pytest.approx(one["value"], abs=0.5 * one["se"]), name
     assert (folder / "forest.png").stat().st_size > 100
+
+
+def test_the_truth_of_the_warfarin_like_study_is_that_of_its_script():
+    """And the model of the analysis has a row for each of it."""
+    truth = expected_of("warfarin_like_pkpd")["truth"]
+    script = module_at(CASES.parent / "scripts" / "simulate_warfarin_like.py")
+    given = dict(script.TRUTH)
+    given |= {f"omega[{name}]": sd for name, sd in given.pop("omega").items()}
+    assert given == truth
+    model = module_at(CASES / "warfarin_like_pkpd" / "analysis.py").joint_model()
+    rows = model.resolved(pb.load_dataset("warfarin_like")).population_rows()
+    assert {row.label for row in rows if not row.fixed} == set(truth)
+
+
+@pytest.mark.slow
+def test_the_joint_fit_of_the_warfarin_like_study_holds_the_truth_and_the_sequential_ones_agree(tmp_path):
+    """Truth within 3.3 posterior SDs; IPP and PPP&D within one SD of the joint fit (same data)."""
+    folder, truth = tmp_path / "warfarin_like", expected_of("warfarin_like_pkpd")["truth"]
+    with pytest.raises(SystemExit) as stop:
+        cli.app(["run", "warfarin_like_pkpd", "--out", str(folder), "--traceback"])
+    assert not stop.value.code
+    table = pd.read_csv(folder / "parameters.csv", index_col=0)
+    for name, value in truth.items():
+        row = table.loc[name]
+        assert row["ess_bulk"] >= ENOUGH_ESS, f"{name}: ESS {row['ess_bulk']:.0f} is too low to judge"
+        assert abs(row["mean"] - value) < 3.3 * row["sd"], f"{name}: {row['mean']:.3g} +- {row['sd']:.2g}"
+    beside = pd.read_csv(folder / "side_by_side.csv", index_col=0)
+    for method in ("IPP", "PPP&D"):
+        away = (beside[method] - beside["joint"]).abs() / beside["joint SD"]
+        assert (away < 1.0).all(), f"{method}: {away.to_dict()}"

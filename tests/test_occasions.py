@@ -1,5 +1,6 @@
 """Occasions, sites, Student-t and known omegas: the graph, the numbers in it, and what is drawn anew."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from popbayes.building import build, initial_values
 from popbayes.data.events import read_events
 from popbayes.diagnostics.prior_table import prior_table
 from popbayes.engine.solve import evaluate
+from popbayes.infer.centring import centred_model, ratios_of_levels
+from popbayes.infer.fit import _stored
 from popbayes.infer.population import given_values, prior_values
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study
@@ -265,7 +268,7 @@ def test_a_new_occasion_is_drawn_anew_and_a_known_site_is_kept(fitted):
     assert np.all(one != other)
     p = dt["posterior"]
     known = np.log(p["V_pop"]) + p["eta"][..., 0, 0] + p["eta_SITE"][..., 0, 0]
-    gamma = p["gamma"].to_numpy()
+    gamma = p["gamma"].to_numpy()[..., 0]
     assert np.all(np.abs(one - known.to_numpy()) < 6 * gamma)
     same = [volume(simulate(made, longer, dt, seed=s, n=20, new_subjects=False), 0) for s in (1, 2)]
     np.testing.assert_array_equal(*same)
@@ -349,7 +352,7 @@ def test_given_values_name_the_sds_of_levels(fitted):
 
 def test_methods_that_integrate_over_subjects_refuse_what_they_cannot_honour(fitted):
     made, data, _ = fitted
-    with pytest.raises(ValueError, match=r"variability.Occasion \(by ID, OCC\).*Use pb.fit"):
+    with pytest.raises(ValueError, match=r"variability.Level \(by SITE.*Use pb.fit"):
         SubjectDensity(Study(made, data))
     heavy = model(variability.Independent(["V"], sd=0.3, nu=4))
     with pytest.raises(ValueError, match="Student-t effects of V"):
@@ -379,3 +382,58 @@ def test_occasions_need_their_column():
     data = read_events(frame, covariates=["SITE"])
     with pytest.raises(ValueError, match="the event table has no column OCC"):
         model(variability.Occasion(["V"], sd=1)).design(data)
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_names_are_the_same_however_a_level_is_sampled(correlated):
+    """What is stored, with its dims, and the density under the change of variables."""
+    data, lkj = crossover(), 2 if correlated else None
+    graphs, stored = {}, {}
+    for centred in (True, False):
+        made = model(
+            variability.Independent(["CL"], sd=prior.HalfNormal(0.3), centred=centred),
+            variability.Occasion(["CL", "V"], sd=prior.HalfNormal(0.2), lkj=lkj, centred=centred),
+            variability.Level("SITE", ["V"], sd=prior.HalfNormal(0.1), centred=centred),
+        )
+        graph = graphs[centred] = build(made, data)
+        stored[centred] = {
+            name: graph.named_vars_to_dims.get(name) for name in _stored(made.resolved(data), graph)
+        }
+    assert stored[True] == stored[False]
+    rng = np.random.default_rng(2)
+    point = {name: rng.normal(0, 0.3, np.shape(one)) for name, one in graphs[False].initial_point().items()}
+    names = ["eta", "eta_occ", "eta_SITE", "gamma", "omega_SITE", "omega", "CL", "V", "CL_pop"]
+    got = computed(graphs[False], names, point)
+    there = {name: one for name, one in point.items() if name in graphs[True].initial_point()}
+    there |= {name: got[name] for name in ("eta_occ", "eta_SITE")}
+    there["phi"] = np.log(got["CL_pop"]) + got["eta"]
+    again = computed(graphs[True], names, there)
+    for name in names:
+        np.testing.assert_allclose(again[name], got[name], rtol=1e-9, atol=1e-12)
+    logp = [graphs[way].compile_logp(mode="FAST_COMPILE")(p) for way, p in ((True, there), (False, point))]
+    groups = {"gamma": 8, "omega_SITE": 2, "omega": 4}
+    jacobian = sum(number * np.log(got[name]).sum() for name, number in groups.items())
+    if correlated:
+        corr = computed(graphs[False], ["corr_occ"], point)["corr_occ"]
+        jacobian += 8 * np.log(np.linalg.det(corr)) / 2
+    np.testing.assert_allclose(logp[0], logp[1] - jacobian, rtol=1e-9)
+
+
+def test_what_the_data_say_of_a_level_decides_how_it_is_sampled():
+    """Log C(0) is linear in V: the ratio of variances is that of the normal model."""
+    data = crossover()
+    data = replace(data, dv=np.where(data.is_obs, 10.0, np.nan))  # the prediction at the prior medians
+    parts = [
+        variability.Independent(["V"], sd=0.3),
+        variability.Occasion(["V"], sd=0.2),
+        variability.Level("SITE", ["V"], sd=0.4),
+    ]
+    for sigma, centred in ((0.05, True), (1.0, False)):
+        made = model(*parts, residual=residual.LogNormal(sigma)).resolved(data)
+        study = Study(made, data)
+        ratios = ratios_of_levels(study)
+        for (key, sd), number in zip({"": 0.3, "occasion": 0.2, "SITE": 0.4}.items(), (2, 1, 4), strict=True):
+            np.testing.assert_allclose(ratios[key, "V"], 1 / (1 + number * sd**2 / sigma**2), rtol=1e-2)
+        assert [one.centred for one in centred_model(study, "auto").variability] == [centred] * 3
+    known = Study(model(variability.Fixed({"V": 0.3})).resolved(data), data)
+    assert [one.centred for one in centred_model(known, "centred").variability] == [True]

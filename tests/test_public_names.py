@@ -14,9 +14,10 @@ NAMESPACES = ("covariate", "ode", "pd", "pk", "prior", "residual", "censoring", 
 PROMISED = """
     EventTable read_events Regimen load_dataset list_datasets
     PopModel Parameter build fit estimate FirstOrder Foce Laplace Quadrature Saem
-    solve simulate save load report add_log_likelihood
-    summary prior_table covariate_table shrinkage traps
-    gof vpc loo waic compare plot_individual plot_gof plot_vpc plot_shrinkage plot_forest
+    solve sequential simulate save load report add_log_likelihood
+    summary pool prior_table covariate_table shrinkage traps
+    gof vpc loo waic compare iterations
+    plot_individual plot_gof plot_vpc plot_shrinkage plot_forest plot_iterations
     ode pd pk prior covariate variability residual censoring outcome
 """.split()
 

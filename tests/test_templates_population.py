@@ -1,4 +1,4 @@
-"""Templates of the population layer: up to the fit (tables, models, priors), and whole, with results."""
+"""Templates beyond the first one: up to the fit (tables, models, priors), and whole, with results."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,10 @@ from popbayes import cli
 from tests.tolerances import ENOUGH_ESS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
-NAMES = ["pk_blq", "pk_covariates", "pk_iov_crossover", "pk_covariate_selection"]
+NAMES = [
+    "pk_blq", "pk_covariates", "pk_iov_crossover", "pk_covariate_selection", "pk_michaelis_menten",
+    "pkpd_turnover", "pkpd_neutropenia",
+]  # fmt: skip
 LEFT_BEHIND = {"fit.nc", "gof.png", "parameters.csv", "prior_vpc.png", "report.html", "vpc.png"}
 RHAT = 1.02
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 
 from popbayes import dims
+from popbayes.building.affine_op import InformedEffects
 
 ETA_WHITE = "eta_white"
 """Random effects given the data's information on each subject, standardised: nearly standard normal."""
@@ -90,7 +92,7 @@ class Information:
 
 
 def informed_effects(
-    information: Information, omega: Any, correlation: Triangle | None, centres: Sequence[Any]
+    information: Information, omega: Any, correlation: Any | None, centres: Sequence[Any]
 ) -> list[Any]:
     r"""Random effects as an affine map of standardised ones, subject by subject.
 
@@ -106,7 +108,7 @@ def informed_effects(
     Parameters
     ----------
     omega : (n,) SDs of the random effects
-    correlation : Cholesky factor of their correlation matrix, or None
+    correlation : (n, n) Cholesky factor of their correlation matrix, or None
     centres : each scalar or (n_subject,): :math:`\mu_i` of each parameter
 
     Returns
@@ -119,46 +121,13 @@ def informed_effects(
     """
     number = len(information.names)
     white = pm.Normal(ETA_WHITE, 0.0, 1.0, dims=(dims.SUBJECT, information.eta_dim))
-    z = [white[:, k] for k in range(number)]
-    known, log_determinant = _population_precision(omega, correlation, number)
-    data = information.precision
-    both = [[data[:, i, j] + known[i][j] for j in range(i + 1)] for i in range(number)]
-    factor = _factor(both)
-    pull = [
-        information.pull[:, k] - _sum(data[:, k, j] * centres[j] for j in range(number))
-        for k in range(number)
-    ]
-    shifted = [one + own for one, own in zip(_forward(factor, pull), z, strict=True)]
-    eta = _backward(factor, shifted)
-    inside = _sum(
-        known[i][j] * eta[i] * eta[j] * (1.0 if i == j else 2.0)
-        for i in range(number)
-        for j in range(i + 1)
-        if i == j or correlation is not None
-    )
-    jacobian = _sum(pt.log(factor[k][k]) for k in range(number))
-    moved = -0.5 * inside + 0.5 * _sum(one**2 for one in z) - jacobian + log_determinant
-    pm.Potential(JACOBIAN, moved.sum())
+    factor = pt.constant(np.eye(number)) if correlation is None else correlation
+    op = InformedEffects(tuple(pt.as_tensor(one).ndim == 1 for one in centres))
+    # shared, not constants: they differ from one warm start to the next, compiled code need not
+    known = (pytensor.shared(information.precision), pytensor.shared(information.pull))
+    *eta, density = op(white, omega, factor, *known, *centres, return_list=True)[: number + 1]
+    pm.Potential(JACOBIAN, density)
     return eta
-
-
-def _population_precision(omega: Any, correlation: Triangle | None, number: int) -> tuple[Triangle, Any]:
-    """Lower triangle of the inverse covariance, and half the logarithm of its determinant."""
-    rates = [1.0 / omega[k] for k in range(number)]
-    log_determinant = _sum(pt.log(one) for one in rates)
-    if correlation is None:
-        zero = np.float64(0.0)
-        return [[*[zero] * i, rates[i] ** 2] for i in range(number)], log_determinant
-    inverse = inverse_triangle(correlation)
-    log_determinant = log_determinant + _sum(pt.log(pt.as_tensor(inverse[k][k])) for k in range(number))
-    rows = [
-        [
-            _sum(inverse[k][i] * inverse[k][j] for k in range(i, number)) * rates[i] * rates[j]
-            for j in range(i + 1)
-        ]
-        for i in range(number)
-    ]
-    return rows, log_determinant
 
 
 def inverse_triangle(factor: Triangle) -> Triangle:
@@ -169,41 +138,3 @@ def inverse_triangle(factor: Triangle) -> Triangle:
         new = [-diagonal * sum(row[k] * out[k][j] for k in range(j, i)) for j in range(i)]
         out.append([*new, diagonal])
     return out
-
-
-def _factor(matrix: Triangle) -> Triangle:
-    """Cholesky factor of a symmetric matrix given by its lower triangle of columns."""
-    out: Triangle = []
-    for i, row in enumerate(matrix):
-        new: list[Any] = []
-        for j in range(i):
-            rest = row[j] - _sum(new[k] * out[j][k] for k in range(j))
-            new.append(rest / out[j][j])
-        new.append(pt.sqrt(row[i] - _sum(one**2 for one in new)))
-        out.append(new)
-    return out
-
-
-def _forward(factor: Triangle, right: Sequence[Any]) -> list[Any]:
-    """Solve ``C u = right``."""
-    out: list[Any] = []
-    for i, row in enumerate(factor):
-        out.append((right[i] - _sum(row[k] * out[k] for k in range(i))) / row[i])
-    return out
-
-
-def _backward(factor: Triangle, right: Sequence[Any]) -> list[Any]:
-    """Solve ``C^T u = right``."""
-    number = len(factor)
-    out: list[Any] = [None] * number
-    for i in reversed(range(number)):
-        out[i] = (right[i] - _sum(factor[k][i] * out[k] for k in range(i + 1, number))) / factor[i][i]
-    return out
-
-
-def _sum(terms: Any) -> Any:
-    """Sum without a leading zero; 0 where there are none."""
-    total: Any = None
-    for term in terms:
-        total = term if total is None else total + term
-    return np.float64(0.0) if total is None else total

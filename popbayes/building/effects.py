@@ -12,11 +12,14 @@ from pytensor.tensor.variable import TensorVariable
 from popbayes import dims
 from popbayes.building.between import Information, Triangle, informed_effects, inverse_triangle
 from popbayes.building.omegas import cholesky, identity, matrix, scales, square, times
+from popbayes.building.skewed import skewed_centred
 from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments
+from popbayes.building.states import effects_of_states
 from popbayes.building.tails import spreads
 from popbayes.building.wishart import covariance_potentials
 from popbayes.data.design import Design
 from popbayes.model import PopModel
+from popbayes.model.states import States, shared_names
 
 
 def _factor(model: PopModel) -> Triangle | None:
@@ -39,32 +42,52 @@ def random_effects(
     design: Design,
     places: Mapping[str, TensorVariable],
     information: Information | None = None,
-) -> dict[str, TensorVariable]:
+    states: States | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, TensorVariable], TensorVariable | None]:
     """Random effect of every parameter that has one, (subject,) each; registers `omega`, `corr` and `eta`.
+
+    Where states (classes, missing categories) share individual values, effects are those in each subject's
+    first state, registered as `eta_base`, and the log density of the effects in every state is the second
+    of what is returned.
 
     Each effect is written out over columns and scalars, without matrix products: PyTensor fuses it
     into the loop that computes the parameter, and less is compiled.
     """
     if not model.eta_names:
-        return {}
+        return {}, None
     omega, factor = scales(dims.OMEGA, model.omega_priors, dims.ETA_OF), _factor(model)
     covariance_potentials(model, omega, factor)
     if factor is not None:
         pm.Deterministic(dims.CORR, square(factor), dims=(dims.ETA_OF, dims.ETA_OF2))
-    ways = centring(model, information)
-    mixed = sum(map(bool, ways)) > 1
+    shared = () if states is None else shared_names(states)
+    ways = tuple(tuple(one for one in way if one not in shared) for way in centring(model, information))
+    mixed = sum(map(bool, ways)) > 1 or bool(shared)
     effects: dict[str, TensorVariable] = {}
+    density = None
+    if states is not None and shared:
+        index = [model.eta_names.index(name) for name in shared]
+        rows = None if factor is None else [[factor[i][j] for j in index if j <= i] for i in index]
+        columns, density = effects_of_states(states, values or {}, shared, [omega[k] for k in index], rows)
+        effects |= dict(zip(shared, columns, strict=True))
     for names, make in zip(ways, (_centred, _non_centred, _between(information)), strict=True):
         if names:
             index = [model.eta_names.index(name) for name in names]
             sds = omega[np.array(index)] if mixed else omega
             rows = None if factor is None else [[factor[i][j] for j in index if j <= i] for i in index]
-            columns = make(sds, rows, mixed, design, [places[name] for name in names])
+            at = [places[name] for name in names]
+            shapes = {} if values is None else model.shapes(values)
+            if make is _centred and set(shapes) & set(names):
+                over, centres = (f"{PHI}_of" if mixed else dims.ETA_OF), _centres(design, at)
+                columns = skewed_centred(names, shapes, sds, rows, centres, over)
+            else:
+                columns = make(sds, rows, mixed, design, at)
             effects |= dict(zip(names, columns, strict=True))
     effects |= {name: effects[name] * spread for name, spread in spreads(model).items()}
     in_order = {name: effects[name] for name in model.eta_names}
-    pm.Deterministic(dims.ETA, pt.stack(list(in_order.values()), axis=1), dims=(dims.SUBJECT, dims.ETA_OF))
-    return in_order
+    name = dims.ETA_BASE if shared else dims.ETA
+    pm.Deterministic(name, pt.stack(list(in_order.values()), axis=1), dims=(dims.SUBJECT, dims.ETA_OF))
+    return in_order, density
 
 
 def _non_centred(
@@ -102,7 +125,8 @@ def _between(information: Information | None) -> Any:
         omega: TensorVariable, factor: Triangle | None, mixed: bool, design: Design, places: Sequence[Any]
     ) -> list[TensorVariable]:
         assert information is not None  # `centring` puts no parameter here without it
-        return informed_effects(information, omega, factor, _centres(design, places))
+        known = None if factor is None else matrix(factor)
+        return informed_effects(information, omega, known, _centres(design, places))
 
     return make
 

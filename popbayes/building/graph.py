@@ -26,12 +26,20 @@ from popbayes.building.starts import (
     first_segments,
     population_priors,
 )
+from popbayes.building.states import (
+    imputed_numbers,
+    observations_of_states,
+    odds_variables,
+    state_coords,
+    summed_out,
+)
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.engine.op import predict
 from popbayes.model import PopModel
 from popbayes.model.levels import varying
+from popbayes.model.states import shared_names
 
 
 def build(model: PopModel, data: EventTable, information: Information | None = None) -> pm.Model:
@@ -72,12 +80,23 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
     design = design_for(model, data)
     with pm.Model(coords=_coords(model, data, design, information) | likelihood_coords(observed)) as graph:
         values = _population(model) | selected_coefficients(model)
+        values |= odds_variables(model) | imputed_numbers(model, design)
         derived_priors(model, values)
-        places = model.locations(values, design, pt)
-        effects = random_effects(model, design, places, _usable(model, information))
-        theta = model.parameters_at(places, effects, design, pt, level_effects(model, design))
-        theta = _registered(model, design, theta)
+        states = model.states(design)
+        base = None if states is None else states.at_base(values, pt)
+        places = model.locations(values, design, pt, base)
+        effects, density = random_effects(model, design, places, _usable(model, information), states, values)
+        levels = level_effects(model, design)
         sigma = {name: variable(name, prior) for name, prior in model.observation.priors.items()}
+        if states is not None:
+            weight = states.log_prior(values, pt)
+            if states.several and density is None:
+                seen = observations_of_states(states, observed, values, effects, levels, sigma)
+                summed_out(states, weight + seen)
+                return graph
+            summed_out(states, weight if density is None else weight + density)
+        theta = model.parameters_at(places, effects, design, pt, levels, model.shapes(values))
+        theta = _registered(model, design, theta)
         sigma |= {name: theta[name][design.obs_segment] for name in model.observation.parameters}
         likelihood(observed, predict(model.structural, design, theta, observed.output), sigma)
     return graph
@@ -113,7 +132,7 @@ def _coords(
         coords[dims.SEGMENT] = np.arange(design.n_segment)
     if model.eta_names:
         coords[dims.ETA_OF] = list(model.eta_names)
-    coords |= level_coords(model, design)
+    coords |= level_coords(model, design) | state_coords(model, design, data.subjects.tolist())
     if model.has_correlations:
         coords[dims.ETA_OF2] = list(model.eta_names)
     if model.correlated_blocks:
@@ -125,8 +144,11 @@ def _coords(
         ]
     for name in model.parameters:
         coords |= {one.dim: list(one.labels) for one in model.coefficients(name) if one.labels}
-    ways = dict(zip((PHI, ETA_RAW, ETA_WHITE), centring(model, information), strict=True))
-    if sum(map(bool, ways.values())) > 1 or ways[ETA_WHITE]:
+    states = model.states(design)
+    shared = () if states is None else shared_names(states)
+    each = (tuple(one for one in way if one not in shared) for way in centring(model, information))
+    ways = dict(zip((PHI, ETA_RAW, ETA_WHITE), each, strict=True))
+    if sum(map(bool, ways.values())) > 1 or ways[ETA_WHITE] or shared:
         coords |= {f"{name}_of": list(parameters) for name, parameters in ways.items() if parameters}
     return coords
 
@@ -134,6 +156,7 @@ def _coords(
 def _population(model: PopModel) -> dict[str, Any]:
     """Typical values and coefficients: variables where estimated, numbers where known."""
     levels = {one.name: one.dim for name in model.parameters for one in model.coefficients(name)}
+    levels |= {one.name: one.dim for one in model.further}
     return model.fixed | {
         name: variable(name, prior, levels[name] if size else None)
         for name, (prior, size) in population_priors(model).items()

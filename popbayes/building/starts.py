@@ -15,6 +15,7 @@ from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.model import PopModel
+from popbayes.model.states import States, missing_subjects, shared_names
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.priors import Fixed
 
@@ -22,6 +23,8 @@ ETA_RAW = "eta_raw"
 """Standardised random effects, standard normal: sampled where non-centred."""
 PHI = "phi"
 """Individual parameters on the scales where random effects are added: sampled where centred."""
+PHI_SHARED = "phi_shared"
+"""The same where a subject may be of several states (classes, missing categories), which share them."""
 PARTIAL = "corr_partial"
 """Canonical partial correlations, from 0 to 1: what `corr` is made of."""
 PAIR = "corr_pair"
@@ -66,7 +69,13 @@ def initial_values(
     pairs = sum(len(block) * (len(block) - 1) // 2 for block, _ in model.correlated_blocks)
     if pairs:
         found[PARTIAL] = np.full(pairs, 0.5)
-    centred, raw, between = centring(model, information)
+    found |= {one.name: np.array(one.concentration) / sum(one.concentration) for one in model.odds}
+    states = model.states(design)
+    shared = () if states is None else shared_names(states)
+    if states is not None:
+        found |= state_starts(model, design, states, {**model.fixed, **no_selection(model), **found})
+    each = (tuple(one for one in way if one not in shared) for way in centring(model, information))
+    centred, raw, between = each
     if between:
         found[ETA_WHITE] = np.zeros((design.n_subject, len(between)))
     if raw:
@@ -79,6 +88,26 @@ def initial_values(
     sigmas = model.observation.priors.items()
     found |= {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
     return found | dict(given or {})
+
+
+def state_starts(
+    model: PopModel, design: Design, states: States, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Missing numbers in the middle of the known ones, individual values in the middle of the states."""
+    lost = {one: len(missing_subjects(design, one)) for one in model.imputation if not one.discrete}
+    found: dict[str, Any] = {f"{one.name}_raw": np.zeros(size) for one, size in lost.items() if size}
+    names = shared_names(states)
+    if names:
+        places = model.locations(values, design, np, states.at_subjects(values, np))
+        count = np.bincount(states.subject)
+        found[PHI_SHARED] = np.stack(
+            [
+                np.bincount(states.subject, weights=np.broadcast_to(places[name], states.size)) / count
+                for name in names
+            ],
+            axis=1,
+        )
+    return found
 
 
 def no_selection(model: PopModel) -> dict[str, float]:
@@ -94,6 +123,7 @@ def population_priors(model: PopModel) -> dict[str, tuple[AbstractPrior, int]]:
         for one in model.coefficients(name):
             if not one.joint:
                 found[one.name] = (one.prior, len(one.labels))
+    found |= {one.name: (one.prior, len(one.labels)) for one in model.further}
     return {name: pair for name, pair in found.items() if not isinstance(pair[0], Fixed)}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from popbayes.data.complaints import Places, refuse, say, warn
+from popbayes.data.values import missing
 
 DOSE_ITEMS = ("AMT", "RATE", "II", "ADDL", "SS")
 BLQ_FLAGS = ("BLQ_FLAG", "BLQFLAG", "BLQFN", "BLQFL", "ISBLQ")
@@ -167,10 +168,25 @@ def warn_unread(
         )
 
 
+def check_missing(covariates: Columns, code: np.ndarray, at: Places) -> None:
+    """Refuse a covariate that is missing on some records of a subject and known on others."""
+    for name, value in covariates.items():
+        gone = missing(value)
+        if not gone.any():
+            continue
+        some, every = (np.bincount(code, weights=one) > 0 for one in (gone, ~gone))
+        refuse(
+            gone & (some & every)[code],
+            at,
+            f"The covariate {name} is known on other records of this subject",
+            "Fill it from them: only a value that is missing throughout a subject can be imputed.",
+        )
+
+
 def varies(value: np.ndarray, code: np.ndarray) -> bool:
     """Whether a covariate (n_record,) changes within a subject; `code` numbers the subjects 0, 1, ..."""
     first = np.flatnonzero(np.r_[True, code[1:] != code[:-1]])
-    return bool((value != value[first][code]).any())
+    return bool(((value != value[first][code]) & ~missing(value)).any())
 
 
 def _ever_before(event: np.ndarray, code: np.ndarray) -> np.ndarray:

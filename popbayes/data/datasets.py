@@ -1,4 +1,4 @@
-"""load_dataset: published studies that come with popbayes, with their source.
+"""load_dataset: studies that come with popbayes, published ones and a simulated one, with their source.
 
 How the files were made, and what was assumed, stands in ``popbayes/data/csv/README.md``.
 """
@@ -25,6 +25,7 @@ class Study:
     source: str
     covariates: dict[str, str] = field(default_factory=dict)
     """Covariate -> unit, empty where it has none."""
+    dv_unit: str = "mg/L"
 
 
 STUDIES = {
@@ -57,6 +58,13 @@ STUDIES = {
             "CRCL": "",
         },
     ),
+    "warfarin_like": Study(
+        "Simulated, oral, PK and a response",
+        "simulated by scripts/simulate_warfarin_like.py, in the form of the warfarin study of O'Reilly & "
+        "Aggeler (1968); no number is of that study",
+        {"WT": "kg", "AGE": "y", "SEX": ""},
+        dv_unit="mg/L or %",
+    ),
 }
 
 
@@ -81,7 +89,7 @@ def load_dataset(name: str) -> EventTable:
     if name not in STUDIES:
         raise unknown("data set", name, list(STUDIES))
     study = STUDIES[name]
-    units = {"TIME": "h", "DV": "mg/L", "AMT": "mg"} | {k: v for k, v in study.covariates.items() if v}
+    units = {"TIME": "h", "DV": study.dv_unit, "AMT": "mg"} | {k: v for k, v in study.covariates.items() if v}
     table = read_events(CSV / f"{name}.csv", covariates=study.covariates, units=units, name=name)
     return replace(table, source=study.source)
 

@@ -21,6 +21,7 @@ from popbayes.data.columns import SYNONYMS, Naming, resolve, unknown
 from popbayes.data.last_dose import time_after_dose
 from popbayes.data.records import collect
 from popbayes.data.tables import open_table
+from popbayes.data.values import missing as missing_values
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,6 +163,28 @@ class EventTable:
             )
         return self.covariates[name][np.unique(self.record_subject, return_index=True)[1]]
 
+    def missing_subjects(self, name: str) -> np.ndarray:
+        """Whether each subject's value of a covariate is missing, (n_subject,)."""
+        if name not in self.covariates:
+            raise unknown("covariate", name, list(self.covariates))
+        return missing_values(self.covariates[name])[np.unique(self.record_subject, return_index=True)[1]]
+
+    def repeated(self, subjects: np.ndarray) -> EventTable:
+        """Return a table in which subject `k` has the records of subject ``subjects[k]`` of this one.
+
+        The labels are numbers 0, 1, ...: a subject may be there more than once.
+        """
+        bounds = np.searchsorted(self.record_subject, np.arange(self.n_subject + 1))
+        sizes = np.diff(bounds)[subjects]
+        record = np.concatenate([np.arange(bounds[k], bounds[k + 1]) for k in subjects])
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {
+            k: v[record] for k, v in arrays.items() if isinstance(v, np.ndarray) and k != "subjects"
+        }
+        changed["record_subject"] = np.repeat(np.arange(len(subjects)), sizes).astype(np.int64)
+        changed["subjects"] = np.arange(len(subjects))
+        return replace(self, covariates={k: v[record] for k, v in self.covariates.items()}, **changed)
+
     def subset(self, labels: Any) -> EventTable:
         """Return the table of some subjects, in the order of this table.
 
@@ -236,6 +259,7 @@ def read_events(
     columns: Mapping[str, str | None] | None = None,
     units: Mapping[str, str] | None = None,
     name: str = "",
+    missing: str | Iterable[str] = (),
 ) -> EventTable:
     """Read and check a table of doses and samples.
 
@@ -257,6 +281,8 @@ def read_events(
     columns : the user's column -> standard name or covariate, where they differ; None leaves a column unread
     units : column or covariate -> unit, such as ``{"TIME": "h", "DV": "mg/L", "AMT": "mg"}``
     name : what the data are called in summaries and reports
+    missing : covariates of which values may be missing, for whole subjects; a model that uses one has to
+        impute it (`covariate.Impute`). Missing values of all others are refused
 
     Returns
     -------
@@ -283,7 +309,11 @@ def read_events(
     table, row, origin = open_table(source)
     naming = resolve(list(table.columns), covariates, columns)
     _check_units(units or {}, naming)
-    records = collect(table, row, naming)
+    may_miss = (missing,) if isinstance(missing, str) else tuple(missing)
+    for one in may_miss:
+        if one not in naming.covariates:
+            raise unknown("covariate that may be missing", one, list(naming.covariates))
+    records = collect(table, row, naming, may_miss)
     silenced = tuple(c for c, target in (columns or {}).items() if target is None)
     checks.warn_unread(table, naming.unused, silenced, has_dv="DV" in naming.standard)
     column = records.column

@@ -132,6 +132,8 @@ def _where(table: EventTable, record: int, word: str) -> str:
 
 def _covariate(table: EventTable, name: str, record: int) -> str:
     value = table.covariates[name][record]
+    if value == "" or (isinstance(value, float) and value != value):
+        return "missing"
     return with_unit(value, table.units.get(name, "")) if isinstance(value, float) else str(value)
 
 

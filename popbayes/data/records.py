@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class Records:
     time_varying: tuple[str, ...]
 
 
-def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming) -> Records:
+def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming, may_miss: Container[str] = ()) -> Records:
     """Turn a table into checked records.
 
     EVID and MDV are derived where the file does not give them, as NONMEM does: a record with an amount is a
@@ -66,7 +67,10 @@ def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming) -> Records:
     hint = "" if {"AMT", "EVID"} & given.keys() else NO_DOSES
     checks.check_observations(column, code, at, design="DV" not in given, hint=hint)
     column["DV"] = np.where(_observed(column), column["DV"], np.nan)
-    covariates = {name: covariate(table[user], name, at) for name, user in naming.covariates.items()}
+    covariates = {
+        name: covariate(table[user], name, at, name in may_miss) for name, user in naming.covariates.items()
+    }
+    checks.check_missing(covariates, code, at)
     checks.warn_missing_codes(covariates, at)
     varying = tuple(name for name, value in covariates.items() if checks.varies(value, code))
     return Records(np.asarray(subjects), code, at.row, column, covariates, varying)

@@ -26,7 +26,8 @@ class Regimen:
     Parameters
     ----------
     times : sampling times
-    covariates : name -> value for all subjects, or a sequence with one value per subject
+    covariates : name -> value for all subjects, or a sequence with one value per subject; nan or None where
+        it is unknown, and is to be drawn from a model that imputes it
 
     Examples
     --------
@@ -182,7 +183,9 @@ def as_events(design: EventTable | Regimen) -> EventTable:
 def _read(
     columns: dict[str, np.ndarray], covariates: list[str], units: Mapping[str, str] | None, name: str
 ) -> EventTable:
-    table = read_events(pd.DataFrame(columns), covariates=covariates, units=units, name=name)
+    table_of = pd.DataFrame(columns)
+    unknown = [one for one in covariates if table_of[one].isna().any()]
+    table = read_events(table_of, covariates=covariates, units=units, name=name, missing=unknown)
     return replace(table, source="Regimen")
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from popbayes.data.values import missing
+
 if TYPE_CHECKING:
     from popbayes.data.events import EventTable
 
@@ -118,11 +120,17 @@ def _blq(table: EventTable) -> str:
 def _covariate(table: EventTable, name: str) -> str:
     value = table.covariates[name]
     varying = "; time-varying" if name in table.time_varying else ""
+    gone = table.missing_subjects(name)
+    varying += f"; missing in {gone.sum()} subjects" if gone.any() else ""
+    known = ~missing(value)
+    if not known.any():
+        return f"missing{varying}"
     if value.dtype.kind == "f":
-        low, high = value.min(), value.max()
+        low, high = value[known].min(), value[known].max()
         span = "" if low == high else f"{low:.6g} to "
         return f"{span}{with_unit(high, table.units.get(name, ''))}{varying}"
-    pairs = {(s, v) for s, v in zip(table.record_subject.tolist(), value.tolist(), strict=True)}
+    owner = table.record_subject[known].tolist()
+    pairs = {(s, v) for s, v in zip(owner, value[known].tolist(), strict=True)}
     levels, count = np.unique([v for _, v in pairs], return_counts=True)
     shown = [f"{level} ({n})" for level, n in zip(levels[:MAX_LEVELS], count[:MAX_LEVELS], strict=True)]
     more = ["..."] if len(levels) > MAX_LEVELS else []

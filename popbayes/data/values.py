@@ -94,25 +94,39 @@ def compartments(column: pd.Series, at: Places) -> np.ndarray:
     return name.astype(str)
 
 
-def covariate(column: pd.Series, name: str, at: Places) -> np.ndarray:
+def covariate(column: pd.Series, name: str, at: Places, may_miss: bool = False) -> np.ndarray:
     """Return a covariate as float64, or as text where no value is a number.
+
+    Where values may be missing they are nan among numbers and empty among text (`missing`).
 
     Raises
     ------
     ValueError
-        For a missing value, and for a column in which numbers and text are mixed.
+        For a missing value, unless it may be, and for a column in which numbers and text are mixed.
     """
-    text, missing = _text(column)
-    remedy = f"Fill it, for example table.groupby('ID')[{name!r}].ffill(), or leave it out of the covariates."
-    refuse(missing, at, f"The covariate {name} must not be missing", remedy)
+    text, absent = _text(column)
+    if may_miss and absent.all():
+        return np.full(len(text), np.nan)
+    if not may_miss:
+        remedy = (
+            f"Fill it, for example table.groupby('ID')[{name!r}].ffill(), or leave it out of the covariates; "
+            f"or let a model impute it: missing=[{name!r}] here, and covariate.Impute in the model."
+        )
+        refuse(absent, at, f"The covariate {name} must not be missing", remedy)
     if pd.api.types.is_numeric_dtype(column.dtype):
-        return _finite(column.to_numpy(dtype=np.float64), name, at)
-    odd = pd.to_numeric(pd.Series(text), errors="coerce").isna().to_numpy()
-    if odd.all():
+        return _finite(column.to_numpy(dtype=np.float64, na_value=np.nan), name, at)
+    number = pd.to_numeric(pd.Series(text), errors="coerce").notna().to_numpy()
+    odd = ~number & ~absent
+    if not number.any():
         return text.astype(str)
     rule = f"The covariate {name} must be all numbers or all text"
     refuse(odd, at, rule, "Correct it, or write text for every category.", text)
     return _finite(numbers(column, name, at), name, at)
+
+
+def missing(values: np.ndarray) -> np.ndarray:
+    """Which values of a covariate are missing: nan among numbers, empty among text."""
+    return values == "" if values.dtype.kind in "US" else np.isnan(values.astype(np.float64))
 
 
 def _finite(value: np.ndarray, name: str, at: Places) -> np.ndarray:

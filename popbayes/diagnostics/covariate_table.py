@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from popbayes.data.values import missing
 from popbayes.diagnostics.result import Table
 from popbayes.infer.pointwise import flat_draws
 from popbayes.infer.tree import Study, posterior, study_of
@@ -74,6 +75,7 @@ def _factors(
     """Parameter, covariate, its value, the factor of each draw, and what it was selected from."""
     model = study.model
     columns = {name: _values(study, name) for name in model.covariate_columns}
+    columns = {name: own[~missing(own)] for name, own in columns.items()}
     middle = {name: _middle(values) for name, values in columns.items()}
     values = {**model.fixed, **draws}
     for column, own in columns.items():

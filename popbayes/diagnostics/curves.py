@@ -11,6 +11,10 @@ from popbayes.data.events import EventTable
 from popbayes.engine.solve import evaluate
 from popbayes.infer.pointwise import flat_draws, individual_theta
 from popbayes.infer.tree import draws_or_estimate, study_of
+from popbayes.model import PopModel
+from popbayes.observation.endpoints import output_of
+from popbayes.observation.stratified import Stratified
+from popbayes.wording import listed
 
 POINTS = 120
 """Points of a curve over a subject's whole time."""
@@ -19,7 +23,11 @@ MOST_DRAWS = 500
 
 
 def curves(
-    dt: xr.DataTree, *, subjects: Sequence[Any] | None = None, interval: float = 0.9
+    dt: xr.DataTree,
+    *,
+    subjects: Sequence[Any] | None = None,
+    interval: float = 0.9,
+    endpoint: str | None = None,
 ) -> dict[Any, xr.Dataset]:
     """Individual and population predictions of some subjects along time.
 
@@ -32,6 +40,8 @@ def curves(
     interval : float
         Probability of the band around the individual prediction (the uncertainty of the curve, without
         residual error).
+    endpoint : str, optional
+        What is predicted, of several endpoints; the first one that is measured.
 
     Returns
     -------
@@ -39,6 +49,8 @@ def curves(
         `ipred` and `pred` (posterior means), `lower` and `upper`.
     """
     study = study_of(dt)
+    endpoint = drawn_endpoint(study.model, endpoint)
+    output = output_of(endpoint, study.model.observation.endpoints[endpoint])
     labels = study.events.subjects if subjects is None else list(subjects)
     part = study.events.subset(labels)
     dense = densified(part, study.model.covariate_rule)
@@ -48,7 +60,7 @@ def curves(
     typical = study.model.individual_parameters(draws, None, study.design, np)
     design = study.model.design(dense)
     ipred, pred = (
-        evaluate(study.model.structural, design, {k: _of(v, mine) for k, v in theta.items()})
+        evaluate(study.model.structural, design, {k: _of(v, mine) for k, v in theta.items()}, output)
         for theta in (own, typical)
     )
     low, high = np.quantile(ipred, ((1 - interval) / 2, (1 + interval) / 2), axis=0)
@@ -60,6 +72,36 @@ def curves(
             {name: ("time", v[rows]) for name, v in values.items()}, coords={"time": dense.obs_time[rows]}
         )
     return found
+
+
+def measured_endpoints(model: PopModel) -> tuple[str, ...]:
+    """Endpoints whose observations scatter around the output that they observe: no categories, no events."""
+    return tuple(
+        name
+        for name, law in model.observation.endpoints.items()
+        if isinstance(law, Stratified)
+        or (law.uses_prediction and not law.categorical and getattr(law, "slope", None) is None)
+    )
+
+
+def drawn_endpoint(model: PopModel, endpoint: str | None) -> str:
+    """The endpoint that is asked for, or the first that can be drawn.
+
+    Raises
+    ------
+    ValueError
+        For another name, or one whose observations do not scatter around an output.
+    """
+    known = measured_endpoints(model)
+    if endpoint is None and known:
+        return known[0]
+    if endpoint not in known:
+        asked = f"{endpoint!r} is not one of them" if endpoint else "there are none"
+        raise ValueError(
+            f"Curves are drawn of endpoints that are measured ({listed(known) or 'none'}): {asked}. "
+            "See vpc(..., endpoint=...) for categories and events."
+        )
+    return endpoint
 
 
 def thinned(values: np.ndarray) -> np.ndarray:

@@ -31,7 +31,8 @@ def cwres(
     study : Study
     values : population values, as `popbayes.infer.subject_logp` has them
     eta : (n_subject, n_eta)
-        Conditional modes, or means.
+        Conditional modes, or means, of the random effects, those of occasions included
+        (`popbayes.infer.effects`).
     interaction : bool
         Take the error at the individual prediction; False: at that of the typical subject.
 
@@ -39,7 +40,7 @@ def cwres(
     -------
     (n_obs,); nan where the variance is 0, and throughout where errors are not normal on any scale, are
     correlated in time or have individual parameters, where observations lie beyond a limit, and where there
-    are random effects of occasions or sites, Student-t ones, or selected covariates.
+    are random effects of sites, Student-t ones, or selected covariates.
 
     References
     ----------

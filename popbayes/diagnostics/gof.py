@@ -8,9 +8,12 @@ import xarray as xr
 
 from popbayes.diagnostics.cwres import cwres
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OBS, OMEGA
+from popbayes.infer.effects import Effects
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws, population_predictions, sigmas
 from popbayes.infer.tree import Study, draws_or_estimate, is_estimate, study_of
+from popbayes.model.checks import beyond_subject_effects
 from popbayes.observation.rows import MEASURED
+from popbayes.wording import listed, nearest
 
 LONG_NAMES = {
     "subject": "Subject",
@@ -28,7 +31,7 @@ LONG_NAMES = {
 IN_TIME, IN_DV = ("time", "tad"), ("dv", "pred", "ipred", "ires")
 
 
-def gof(dt: xr.DataTree) -> xr.Dataset:
+def gof(dt: xr.DataTree, *, endpoint: str | None = None) -> xr.Dataset:
     r"""Goodness of fit: predictions and residuals of every observation.
 
     .. math::
@@ -52,6 +55,8 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
     dt : DataTree
         A fit, or an estimate (`popbayes.estimate`): then everything is at the estimates and the conditional
         modes.
+    endpoint : str, optional
+        Observations of this endpoint alone, of several.
 
     Returns
     -------
@@ -90,7 +95,28 @@ def gof(dt: xr.DataTree) -> xr.Dataset:
         variables[name] = (OBS, column[events.obs_record], {"long_name": name, "units": unit, "covariate": 1})
     drawn = "cwres" if is_estimate(dt) and np.isfinite(values["cwres"]).any() else "iwres"
     attrs = {"name": events.name, "weighted": drawn}
-    return xr.Dataset(variables, coords={OBS: np.arange(events.n_obs)}, attrs=attrs)
+    found = xr.Dataset(variables, coords={OBS: np.arange(events.n_obs)}, attrs=attrs)
+    return found if endpoint is None else found.isel({OBS: np.flatnonzero(of_endpoint(study, endpoint))})
+
+
+def of_endpoint(study: Study, endpoint: str) -> np.ndarray:
+    """Whether each observation is of an endpoint, (n_obs,).
+
+    Raises
+    ------
+    ValueError
+        For a name that is no endpoint of the model.
+    """
+    known = tuple(study.model.observation.endpoints)
+    if endpoint not in known:
+        raise ValueError(
+            f"endpoint must be one of {listed(known)}, not {endpoint!r}.{nearest(endpoint, known)}"
+        )
+    mine = np.zeros(study.events.n_obs, dtype=bool)
+    for part in study.observed.parts:
+        if part.kind.endpoint == endpoint:
+            mine[part.index] = True
+    return mine
 
 
 def weighted_residuals(study: Study, draws: xr.Dataset, ipred: np.ndarray) -> np.ndarray:
@@ -103,11 +129,18 @@ def weighted_residuals(study: Study, draws: xr.Dataset, ipred: np.ndarray) -> np
 
 def _centre(study: Study, draws: xr.Dataset) -> tuple[dict[str, Any], np.ndarray]:
     """Posterior means of the population values and of the random effects."""
-    names = [name for name in draws.data_vars if name not in (ETA, *study.model.parameters)]
+    levels = study.model.groupings
+    effects = [one.eta for one in levels]
+    names = [name for name in draws.data_vars if name not in (ETA, *effects, *study.model.parameters)]
     values = {str(name): draws[name].mean((CHAIN, DRAW)).to_numpy() for name in names}
-    if ETA not in draws:
-        return values, np.zeros((study.design.n_subject, 0))
-    return values, draws[ETA].mean((CHAIN, DRAW)).transpose("subject", ETA_OF).to_numpy()
+    eta = np.zeros((study.design.n_subject, 0))
+    if ETA in draws:
+        eta = draws[ETA].mean((CHAIN, DRAW)).transpose("subject", ETA_OF).to_numpy()
+    if beyond_subject_effects(study.model) or not levels:
+        return values, eta
+    layout = Effects.of(study.model, study.design)
+    of_groups = draws[effects[0]].mean((CHAIN, DRAW)).transpose(levels[0].dim, levels[0].of).to_numpy()
+    return values, layout.joined(eta, of_groups)
 
 
 def _interaction(dt: xr.DataTree) -> bool:

@@ -1,17 +1,19 @@
 """The parameter table of point estimates, with what must be known before reading it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.stats import norm
 
+from popbayes.diagnostics.failures import failure_messages
 from popbayes.diagnostics.result import Table
-from popbayes.diagnostics.shrinkage import eta_shrinkage
-from popbayes.dims import ESTIMATES, OBJECTIVE, PARAMETER
+from popbayes.diagnostics.shrinkage import eta_shrinkage, level_shrinkage
+from popbayes.dims import ESTIMATES, OBJECTIVE, OMEGA, PARAMETER
 from popbayes.infer.tree import draws_or_estimate, study_of
-from popbayes.model import Row
+from popbayes.model import PopModel, Row
 from popbayes.parameters.parameter import Parameter
 
 ILL_CONDITIONED = 1000.0
@@ -27,7 +29,7 @@ def estimates_table(dt: xr.DataTree, interval: float) -> pd.DataFrame:
     study = study_of(dt)
     found = dt[ESTIMATES].to_dataset()
     labels = [str(label) for label in found[PARAMETER].to_numpy()]
-    shrunk = eta_shrinkage(draws_or_estimate(dt))["shrinkage"].to_dict()
+    shrunk = _shrinkage(study.model, draws_or_estimate(dt))
     records = []
     rows = study.model.population_rows(study.events.units.get("DV", ""))
     for row in rows:
@@ -35,7 +37,7 @@ def estimates_table(dt: xr.DataTree, interval: float) -> pd.DataFrame:
         if not row.fixed:
             value, se = (float(found[name][labels.index(row.label)]) for name in ("value", "se"))
         low, high = bounds(row, study.model.parameters.get(row.parameter), value, se, interval)
-        log_omega = row.kind == "omega" and row.scale == "log"
+        log_omega = row.kind in ("omega", "level") and row.scale == "log"
         records.append(
             {
                 "unit": row.unit,
@@ -45,12 +47,23 @@ def estimates_table(dt: xr.DataTree, interval: float) -> pd.DataFrame:
                 "lower": low,
                 "upper": high,
                 "cv_percent": 100 * np.sqrt(np.expm1(value**2)) if log_omega else np.nan,
-                "shrinkage_percent": 100 * shrunk.get(row.index, np.nan) if row.kind == "omega" else np.nan,
+                "shrinkage_percent": 100 * shrunk.get((row.name, row.index), np.nan),
                 "fixed": row.fixed,
                 "prior": row.prior,
             }
         )
     return pd.DataFrame(records, index=pd.Index([row.label for row in rows], name="parameter"))
+
+
+def _shrinkage(model: PopModel, draws: xr.Dataset) -> dict[tuple[str, Any], float]:
+    """Shrinkage of every random effect by the name and place of its SD, as fractions."""
+    found: dict[tuple[str, Any], float] = {
+        (OMEGA, str(name)): one for name, one in eta_shrinkage(draws)["shrinkage"].items()
+    }
+    for level in model.groupings:
+        own = level_shrinkage(level, draws)["shrinkage"].to_numpy()
+        found |= {(level.sd, name): one for name, one in zip(level.names, own, strict=True)}
+    return found
 
 
 def bounds(
@@ -60,7 +73,7 @@ def bounds(
     if not np.isfinite(se):
         return np.nan, np.nan
     reach = float(norm.ppf((1 + interval) / 2)) * se
-    positive = row.kind == "omega" or (row.kind == "sigma" and row.scale != "identity")
+    positive = row.kind in ("omega", "level") or (row.kind == "sigma" and row.scale != "identity")
     if positive or (row.kind == "pop" and row.scale == "log"):
         return value * np.exp(-reach / value), value * np.exp(reach / value)
     if row.kind == "corr":
@@ -80,7 +93,8 @@ def summary_of_estimates(
 ) -> Table:
     """The table with its title, problems and notes; `printed` are the cells of `table`."""
     study, said = study_of(dt), json.loads(dt.attrs["messages"])
-    priors, problems = said[-1], tuple(said[:-1])
+    priors, problems = said[-1], (*said[:-1], *failure_messages(dt))
+    own = json.loads(dt.attrs.get("notes", "[]"))
     condition = float(dt[ESTIMATES].attrs["condition_number"])
     if condition > ILL_CONDITIONED:
         problems += (
@@ -94,7 +108,7 @@ def summary_of_estimates(
         printed=printed,
         messages=problems,
         title=f"Population parameters of {name}: {method_text(dt)}",
-        notes=(priors, objective_text(dt), notes_text(dt, interval, condition)),
+        notes=(priors, *own, objective_text(dt), notes_text(dt, interval, condition)),
     )
 
 

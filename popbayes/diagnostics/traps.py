@@ -1,6 +1,6 @@
 """Chains that stay in different modes: which subjects and parameters, where each chain is, what to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ def traps(dt: xr.DataTree) -> Table:
     neighbours is more than 2 standard deviations (pooled within chains), the chains on its two sides are in
     different modes, and the fewer of them count as trapped. Positive parameters are compared by their
     logarithms. A mode is *flip-flop* where the subject's absorption is slower than its elimination
-    (:math:`k_a < CL / V`) on one side and not on the other.
+    (:math:`k_a < CL / V`) on one side and not on the other; the chains in which it is slower are those named.
 
     R-hat says that chains disagree; this says about whom, about what, and by how much.
 
@@ -117,15 +117,20 @@ def _of_subjects(study: Study, draws: xr.Dataset) -> list[Trap]:
     for name in names:
         for subject, one in _split(values[name]).items():
             label = str(study.events.subjects[subject])
-            kind = TWO_MODES
-            if flipped is not None:
-                inside, outside = (
-                    flipped[list(one.chains), subject],
-                    np.delete(flipped[:, subject], one.chains),
-                )
-                kind = FLIP_FLOP if abs(inside.mean() - outside.mean()) > 0.5 else TWO_MODES
-            found.append(_trap(label, name, one, values[name][:, :, subject], kind))
+            kind, named = _kind(one, None if flipped is None else flipped[:, subject])
+            found.append(_trap(label, name, named, values[name][:, :, subject], kind))
     return found
+
+
+def _kind(split: "Split", flipped: np.ndarray | None) -> tuple[str, "Split"]:
+    """What the two modes are, from the shares of draws in flip-flop (chain,); there, its chains are apart."""
+    if flipped is None:
+        return TWO_MODES, split
+    others = tuple(k for k in range(len(flipped)) if k not in split.chains)
+    more = flipped[list(split.chains)].mean() - flipped[list(others)].mean()
+    if abs(more) <= 0.5:
+        return TWO_MODES, split
+    return FLIP_FLOP, split if more > 0 else replace(split, chains=others)
 
 
 def _flip_flop(values: dict[str, np.ndarray]) -> np.ndarray | None:

@@ -2,66 +2,25 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from popbayes.data.events import EventTable
+from popbayes.diagnostics.gof import of_endpoint
 from popbayes.diagnostics.vpc_bins import Bins, make_bins
-from popbayes.dims import (
-    CHAIN,
-    DRAW,
-    DV,
-    OBS,
-    OBSERVED_DATA,
-    POSTERIOR_PREDICTIVE,
-    PRED,
-    PREDICTIONS,
-    PRIOR_PREDICTIVE,
-)
+from popbayes.diagnostics.vpc_outcomes import check_outcome, is_outcome
+from popbayes.diagnostics.vpc_study import Study, aligned, simulated_group
+from popbayes.dims import CHAIN, DRAW, OBS, PRED
 from popbayes.infer import tree as infer
 from popbayes.infer.tree import study_of
-from popbayes.observation.observed import quantification_limit, upper_limit
+from popbayes.observation.observed import upper_limit
 
-GROUPS = (POSTERIOR_PREDICTIVE, PREDICTIONS, PRIOR_PREDICTIVE)
 MOST_STRATA = 12
 ALL = "all"
 NOUGHT = 1e-9
 """Fraction of the largest prediction below which one counts as 0: what rounding leaves of nothing."""
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """One study and its replicates, row by row the same: what a check compares.
-
-    Attributes
-    ----------
-    observed : (n_obs,)
-    simulated : (n_replicate, n_obs)
-    time : (n_obs,), nan where there is none (time after dose, before the first)
-    subject : (n_obs,)
-    lloq : (n_obs,), lower limit of quantification, nan where none is known
-    below : (n_obs,), whether the observation is below it
-    """
-
-    observed: np.ndarray
-    simulated: np.ndarray
-    time: np.ndarray
-    subject: np.ndarray
-    lloq: np.ndarray
-    below: np.ndarray
-
-    def where(self, keep: np.ndarray) -> "Study":
-        """Return the part of the study at some observations."""
-        return Study(
-            self.observed[keep],
-            self.simulated[:, keep],
-            self.time[keep],
-            self.subject[keep],
-            self.lloq[keep],
-            self.below[keep],
-        )
 
 
 def vpc(
@@ -73,6 +32,8 @@ def vpc(
     by: str | None = None,
     quantiles: Sequence[float] = (0.05, 0.5, 0.95),
     interval: float = 0.9,
+    endpoint: str | None = None,
+    observed: EventTable | None = None,
 ) -> xr.Dataset:
     r"""Visual predictive check, with prediction correction on request.
 
@@ -110,6 +71,14 @@ def vpc(
         Which percentiles, as fractions.
     interval : float
         Probability of the intervals.
+    endpoint : str, optional
+        One endpoint alone, and the only way to check one of categories or events in time. Of categories
+        (`outcome.Binary`, `outcome.Ordered`), the fraction of each by bin; of events, the survival curve
+        (Kaplan-Meier) of the time to the first, since the subject's first record.
+    observed : EventTable, optional
+        For an endpoint of events: the study that was observed, where the replicates are of another design
+        (the same subjects, with records of the endpoint close together until the end of the study). It is
+        needed where events happened at known times, since replicates have events at their records only.
 
     Returns
     -------
@@ -119,6 +88,9 @@ def vpc(
         `bin`, `stratum_of` over obs, bin -1 where an observation lies in none. Where a limit is known, also
         the fraction below it: `below`, `below_simulated`, `below_lower`, `below_upper` over (stratum, bin),
         and `lloq` over obs.
+
+        Of an endpoint of categories: `observed`, `simulated`, `lower`, `upper` over (bin, category), and the
+        bins. Of one of events: the same and `at_risk` over `at` (time), steps that hold until the next.
 
     Raises
     ------
@@ -130,10 +102,17 @@ def vpc(
     Bergstrand, Hooker, Wallin & Karlsson, *AAPS Journal* 13 (2011) 143-151.
     """
     check_fractions(quantiles, interval)
-    events = study_of(dt).events
     group = simulated_group(dt)
+    if endpoint is not None and is_outcome(study_of(dt), endpoint):
+        refused = {"pred_corr": pred_corr, "by": by is not None}
+        return check_outcome(dt, endpoint, observed, bins, against, interval, refused)
+    if observed is not None:
+        raise ValueError(
+            "observed is for an endpoint of events in time: vpc(dt, endpoint=..., observed=data)."
+        )
+    events = study_of(dt).events
     study = aligned(dt, group, events, against)
-    strata, stratum = comparable(study_of(dt), *stratify(events, by))
+    strata, stratum = comparable(study_of(dt), *stratify(events, by), endpoint)
     pred = typical(dt, group, events) if pred_corr else None
     points_dv, points_bin, parts, uncorrected = study.observed.copy(), np.full(events.n_obs, -1), [], 0
     for number in range(len(strata)):
@@ -152,6 +131,9 @@ def vpc(
     result = result.assign(
         dv=(OBS, points_dv), time=(OBS, study.time), bin_of=(OBS, points_bin), stratum_of=(OBS, stratum)
     )
+    own = {f"dvid {number}": name for number, name in study_of(dt).model.observation.endpoint_of.items()}
+    if strata_name(events, by) == "dvid" and own:
+        result = result.assign_coords(endpoint=("stratum", [own.get(one, one) for one in strata]))
     if np.isfinite(study.lloq).any():
         result = result.assign(lloq=(OBS, study.lloq))
     return result.assign_attrs(
@@ -178,64 +160,6 @@ def check_fractions(quantiles: Sequence[float], interval: float) -> None:
         raise ValueError(f"quantiles must be increasing fractions between 0 and 1, not {tuple(quantiles)!r}.")
     if not 0 < interval < 1:
         raise ValueError(f"interval must be a probability between 0 and 1, not {interval!r}.")
-
-
-def simulated_group(dt: xr.DataTree) -> str:
-    """Name of the group of a tree that holds replicates.
-
-    Raises
-    ------
-    ValueError
-        Where there is none.
-    """
-    found = [group for group in GROUPS if group in dt.children and DV in dt[group].data_vars]
-    if not found:
-        raise ValueError(
-            f"This DataTree has no simulated observations (its groups: {', '.join(dt.children) or 'none'}). "
-            "Give vpc what popbayes.simulate returned: vpc(simulate(model, data, dt, seed=1))."
-        )
-    return found[0]
-
-
-def aligned(dt: xr.DataTree, group: str, events: EventTable, against: str) -> Study:
-    """Observations and replicates, after checking that they are the same rows in the same order.
-
-    Raises
-    ------
-    ValueError
-        Where they are not, or where there are no observed values.
-    """
-    if against not in ("time", "tad"):
-        raise ValueError(f'against must be "time" or "tad", not {against!r}.')
-    if OBSERVED_DATA not in dt.children or not events.has_dv:
-        raise ValueError(
-            "There are no observations to check the simulations against: the table that they were simulated "
-            "for is a design without DV. Simulate for the data of the fit."
-        )
-    simulated, observed = dt[group][DV], dt[OBSERVED_DATA][DV]
-    rows = observed[OBS].to_numpy()
-    if simulated.sizes[OBS] != len(rows) or not np.array_equal(simulated[OBS].to_numpy(), rows):
-        raise ValueError(
-            f"The {simulated.sizes[OBS]} simulated and the {len(rows)} observed rows are not the same rows "
-            "(coordinate obs): they cannot be compared."
-        )
-    if not np.array_equal(observed.to_numpy(), events.obs_dv):
-        raise ValueError("The observed values differ from those of the event table in the same DataTree.")
-    values = simulated.transpose(CHAIN, DRAW, OBS).to_numpy().reshape(-1, len(rows))
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        warnings.warn(
-            f"{(~finite).sum()} of {len(finite)} simulated studies hold values that are not finite; they are "
-            "left out of the check.",
-            stacklevel=3,
-        )
-    if not finite.any():
-        raise ValueError("No simulated study is finite throughout: there is nothing to check against.")
-    time = events.obs_time if against == "time" else events.obs_tad
-    lloq = quantification_limit(events)
-    with np.errstate(invalid="ignore"):
-        below = (events.cens[events.obs_record] == 1) | (events.obs_dv < lloq)
-    return Study(events.obs_dv, values[finite], time, events.obs_subject, lloq, below)
 
 
 def censored(part: Study, events: EventTable, keep: np.ndarray) -> Study:
@@ -336,24 +260,31 @@ def stratify(events: EventTable, by: str | None) -> tuple[tuple[str, ...], np.nd
 
 
 def comparable(
-    fitted: infer.Study, strata: tuple[str, ...], stratum: np.ndarray
+    fitted: infer.Study, strata: tuple[str, ...], stratum: np.ndarray, endpoint: str | None = None
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Strata without the observations of which percentiles say nothing, whose stratum is -1.
+    """Strata of one endpoint, or of all but those of which percentiles say nothing; -1 is that of the others.
 
     Raises
     ------
     ValueError
         Where there are no others.
     """
-    if not any(kind.law.categorical for kind in fitted.model.observation.kinds):
+    if endpoint is not None:
+        no = ~of_endpoint(fitted, endpoint)
+    elif any(kind.law.categorical for kind in fitted.model.observation.kinds):
+        observed = fitted.observed
+        no = observed.over_laws(lambda part: np.full(len(part.index), float(part.kind.law.categorical))) > 0
+        kinds = sorted({p.kind.endpoint for p in observed.parts if p.kind.law.categorical})
+        why = "are categories or events, of which percentiles say nothing"
+        how = f"vpc(..., endpoint={kinds[0]!r}) checks them"
+        if no.all():
+            raise ValueError(f"The observations of {', '.join(kinds)} {why}; {how}.")
+        warnings.warn(
+            f"The observations of {', '.join(kinds)} {why}; they are left out of the check: {how}.",
+            stacklevel=3,
+        )
+    else:
         return strata, stratum
-    observed = fitted.observed
-    no = observed.over_laws(lambda part: np.full(len(part.index), float(part.kind.law.categorical))) > 0
-    kinds = ", ".join(sorted({p.kind.endpoint for p in observed.parts if p.kind.law.categorical}))
-    why = "are categories or events, of which percentiles say nothing"
-    if no.all():
-        raise ValueError(f"The observations of {kinds} {why}: there is nothing that vpc could compare.")
-    warnings.warn(f"The observations of {kinds} {why}; they are left out of the check.", stacklevel=3)
     left = np.unique(stratum[~no])
     renumbered = np.where(no, -1, np.searchsorted(left, stratum))
     return tuple(strata[k] for k in left), renumbered

@@ -8,6 +8,8 @@ References
 Dormand & Prince, *A family of embedded Runge-Kutta formulae*, J. Comput. Appl. Math. 6 (1980) 19-26.
 """
 
+import numpy as np
+
 # Bound by ode.py; the values here only let the module be read and checked.
 N_STATES = N_ROWS = Y_AT = 0
 K = ERROR = MU = G = GY = 0
@@ -38,10 +40,10 @@ def explicit_step(t, h, tape, row, seg, coefs, w):
     first of the next step, come seventh.
     """
     y = row + Y_AT
-    n = N_STATES
+    n = np.int64(N_STATES)
     for i in range(N_STATES):
         tape[y + n + i] = tape[y + i] + h * A21 * w[K + i]
-    rhs(t + C2 * h, tape, y + n, N_ROWS, w, coefs, seg, n)
+    rhs(t + C2 * h, tape, y + n, np.int64(N_ROWS), w, coefs, seg, n)
     for i in range(N_STATES):
         tape[y + 2 * n + i] = tape[y + i] + h * (A31 * w[K + i] + A32 * w[K + n + i])
     rhs(t + C3 * h, tape, y + 2 * n, 2 * N_ROWS, w, coefs, seg, 2 * n)
@@ -85,7 +87,7 @@ def pull_explicit(t, h, tape, row, seg, coefs, w, gcoefs):
     `GD` those by the driver's rows at the stages.
     """
     y = row + Y_AT
-    n = N_STATES
+    n = np.int64(N_STATES)
     for i in range(N_STATES):
         w[G + 5 * n + i] = h * B6 * w[MU + i]
     pull_rhs(t + h, tape, y + 5 * n, 5 * N_ROWS, w, coefs, seg, 5 * n, gcoefs)
@@ -107,11 +109,11 @@ def pull_explicit(t, h, tape, row, seg, coefs, w, gcoefs):
             + A32 * w[GY + 2 * n + i]
         )
         w[G + n + i] = h * later
-    pull_rhs(t + C2 * h, tape, y + n, N_ROWS, w, coefs, seg, n, gcoefs)
+    pull_rhs(t + C2 * h, tape, y + n, np.int64(N_ROWS), w, coefs, seg, n, gcoefs)
     for i in range(N_STATES):
         later = A61 * w[GY + 5 * n + i] + A51 * w[GY + 4 * n + i] + A41 * w[GY + 3 * n + i]
         w[G + i] = h * (B1 * w[MU + i] + later + A31 * w[GY + 2 * n + i] + A21 * w[GY + n + i])
-    pull_rhs(t, tape, y, 0, w, coefs, seg, 0, gcoefs)
+    pull_rhs(t, tape, y, np.int64(0), w, coefs, seg, np.int64(0), gcoefs)
     for i in range(N_STATES):
         w[MU + i] += (
             w[GY + i]

@@ -3,9 +3,12 @@
 A subject is solved once, and its tape is played backwards from each of its observations.
 """
 
+import math
+
 import numpy as np
 
-from popbayes.engine.ode_steps import C_KIND, C_STEP, ROW, T_OBS
+from popbayes.engine.failures import report_failure
+from popbayes.engine.ode_steps import C_KIND, C_STEP, P_STEPS, ROW, T_OBS
 from popbayes.engine.schedule import R_OBS, R_SEGMENT
 
 N_COEFS = N_PARAMETERS = N_GAPS = N_STREAM = N_GIVEN = WIDTH = SCRATCH = 0
@@ -28,6 +31,8 @@ def add_rows(i, low, theta, coefs, events, directions, weight, shift, pred, dpre
     slots = np.zeros(3, dtype=np.int64)
     own = np.empty(pred.shape[0])
     tape = solve_again(i, coefs, events, own, streams, active, w, slots)
+    if w[P_STEPS] == math.inf:
+        report_failure(events[0], events[2], sf, theta, low, ri[events[0][i + 1] - 1, R_SEGMENT] + 1, i)
     gs = np.zeros((max(1, si.shape[0]), N_GIVEN))
     gcoefs = np.zeros(coefs.shape)
     gtheta = np.zeros(theta.shape)

@@ -11,6 +11,8 @@ the state after it changes by the difference of the rates just before and just a
 
 import math
 
+import numpy as np
+
 from popbayes.engine.ode_steps import (
     C_EXTRA,
     C_KIND,
@@ -83,7 +85,10 @@ def pull_step(row, tape, coefs, gcoefs, w):
             w[Z + j] = tape[row + Z_AT + j]
             if INFUSIONS:
                 w[V + j] = tape[row + V_AT + j]
-        drive(h, stiff, seg, coefs, infusing, w)
+        if STIFF and stiff:
+            drive(h, True, seg, coefs, infusing, w)
+        else:
+            drive(h, False, seg, coefs, infusing, w)
     if N_STATES > 0:
         if STIFF and stiff:
             pull_stiff(t, h, tape, row, seg, coefs, w, gcoefs)
@@ -123,7 +128,7 @@ def slope_now(t, seg, coefs, w):
     total = 0.0
     if N_STATES > 0:
         read_driver(w)
-        rhs(t, w, X, 0, w, coefs, seg, 0)
+        rhs(t, w, np.int64(X), np.int64(0), w, coefs, seg, np.int64(0))
         for i in range(N_STATES):
             total += w[MU + i] * w[K + i]
     for m in range(N_MODES):

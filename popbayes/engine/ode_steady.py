@@ -42,7 +42,7 @@ from popbayes.engine.schedule import BOLUS, CONSTANT, F_II, F_RATE, S_KIND, S_ST
 # Bound by ode.py; the values here only let the module be read and checked.
 N_STATES = N_MODES = N_ROWS = N_GIVEN = WIDTH = RATES = INIT = Y_AT = 0
 X = Z = U = V = K = PEAK = MU = NU = GU = GV = 0
-T_BOLUS = 1
+T_BOLUS = 1.0
 
 MOST_OVERLAPPING = 10_000
 """A steady state in which more infusions than this run at once is a failed solve."""
@@ -83,7 +83,7 @@ def period(s, t, interval, running, seg, coefs, si, streams, w, tape, slots):
     begins = min(max(begins, now), t)
     if kind == BOLUS:
         integrate(now, begins, seg, coefs, w, tape, slots)
-        note(tape, slots, T_BOLUS, seg, begins, s, 0.0, w)
+        note(tape, slots, T_BOLUS, seg, begins, 1.0 * s, 0.0, w)
         put(s, streams[s, K_STRENGTH], seg, coefs, si, w, X, Z)
         interrupt(w)
         integrate(begins, t, seg, coefs, w, tape, slots)
@@ -181,9 +181,9 @@ def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, 
                 for i in range(n):
                     matrix[i * n + j] = (guess[i] + change[i] - w[X + i]) / delta
                 matrix[j * n + j] += 1.0
-            factorise(matrix, 0, n)
+            factorise(matrix, np.int64(0), n)
             stale = False
-        back_substitute(matrix, 0, n, change, 0)
+        back_substitute(matrix, np.int64(0), n, change, np.int64(0))
         for i in range(n):
             positive = guess[i] >= 0.0
             guess[i] += change[i]
@@ -235,7 +235,7 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
         for m in range(N_MODES * N_ROWS):
             w[Z + m] = math.nan
     row = slots[ROW]
-    note(tape, slots, T_STEADY, seg, interval, begin, s, w)
+    note(tape, slots, T_STEADY, seg, interval, 1.0 * begin, 1.0 * s, w)
     tape[row + C_METHOD] = si[s, S_STEADY]
     if si[s, S_STEADY] != 1:
         for i in range(N_STATES):
@@ -268,7 +268,7 @@ def constant_interval(s, t, seg, coefs, si, sf, w, tape, slots):
     full = slots[FULL]
     put(s, sf[s, F_RATE], seg, coefs, si, w, U, V)
     read_driver(w)
-    rhs(t, w, X, 0, w, coefs, seg, 0)
+    rhs(t, w, np.int64(X), np.int64(0), w, coefs, seg, np.int64(0))
     w[P_STEP] = FIRST_TRY
     w[P_INFUSING] = 1.0
     now = t
@@ -279,7 +279,7 @@ def constant_interval(s, t, seg, coefs, si, sf, w, tape, slots):
         slots[ROW] = row
         if w[P_FRESH] > 0.0:
             read_driver(w)
-            rhs(now, w, X, 0, w, coefs, seg, 0)
+            rhs(now, w, np.int64(X), np.int64(0), w, coefs, seg, np.int64(0))
             w[P_FRESH] = 0.0
     slots[FULL] = full
     return max(now - t, FIRST_TRY)
@@ -320,11 +320,11 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
         sweep_period(row, begin, tape, coefs, aside, ri, si, sf, streams, gs_aside, gpred, w)
         for j in range(n):
             matrix[j * n + i] = (1.0 if i == j else 0.0) - w[MU + j]
-    factorise(matrix, 0, n)
+    factorise(matrix, np.int64(0), n)
     through = taken(w, MU, n)
     for i in range(n):
         through[i] = mu[i]
-    back_substitute(matrix, 0, n, through, 0)
+    back_substitute(matrix, np.int64(0), n, through, np.int64(0))
     put_back(w, MU, through)
     put_back(w, NU, no_modes)
     if N_MODES > 0:

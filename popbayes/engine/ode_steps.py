@@ -11,6 +11,8 @@ modes, `U` and `V` what infusions add to them, `D` the driver's rows at the stag
 
 import math
 
+import numpy as np
+
 # Bound by ode.py; the values here only let the module be read and checked.
 N_STATES = N_MODES = N_ROWS = 0
 RTOL = ATOL = MAX_STEPS = WIDTH = 0
@@ -18,9 +20,10 @@ Y_AT = Z_AT = V_AT = 0
 X = Z = V = K = ERROR = PEAK = 0
 INFUSIONS = STIFF = EXPLICIT = True
 
-# Kinds of row of the tape, in its first column.
-T_STEP, T_BOLUS, T_INFUSE, T_OBS, T_INIT, T_START, T_SEGMENT = 0, 1, 2, 3, 4, 5, 6
-T_STEADY, T_DATA = 7, 8
+# Kinds of row of the tape, in its first column. What is not an index is a float: of an integer constant as an
+# argument numba makes a type of its own, and compiles the function once more.
+T_STEP, T_BOLUS, T_INFUSE, T_OBS, T_INIT, T_START, T_SEGMENT = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0
+T_STEADY, T_DATA = 7.0, 8.0
 # Columns of a row; states at the stages follow from `Y_AT`, the driver from `Z_AT`, its inputs from `V_AT`.
 C_KIND, C_SEGMENT, C_TIME, C_STEP, C_EXTRA, C_METHOD = 0, 1, 2, 3, 4, 5
 FIRST_FREE = 6
@@ -38,6 +41,8 @@ MOST_SHRINK = 0.2
 FLOOR = 1e-6
 """A state that has fallen below this part of its largest value is no longer followed to relative accuracy."""
 SMALLEST_STEP = 1e-14
+FIRST_ERROR = 500.0
+"""A thousand times the part of the tolerance that the first step may err."""
 NOTHING = 1e-200
 # Signs of stiffness: step times largest eigenvalue beyond this, about so many steps in a row.
 STIFF_BEYOND = 3.25
@@ -80,28 +85,32 @@ def scale_of(i, value, seg, coefs, w):
 
 
 def first_step(t, end, seg, coefs, w, tape, row):
-    """A step size to begin with, from the first and second derivatives (Hairer, Norsett & Wanner II.4)."""
+    """A step size to begin with, from the pace at which states and rates change, per time.
+
+    The error of a step at pace `p` is about ``(h p)**5 / 1000`` of the state. An Euler step shows how rates
+    change. A state that is still empty says nothing of its size.
+    """
     size = 0.0
     slope = 0.0
     for i in range(N_STATES):
         scale = scale_of(i, max(abs(w[X + i]), w[PEAK + i]), seg, coefs, w)
-        if scale > NOTHING:  # a state that is still empty says nothing of its size
+        if scale > NOTHING:
             size = max(size, abs(w[X + i]) / scale)
             slope = max(slope, abs(w[K + i]) / scale)
-    h = 0.01 * size / slope if size > 1e-5 and slope > 1e-5 else 1e-3 * (end - t)
-    h = min(h, end - t)
+    pace = slope / size if size > 0.0 else 0.0
+    h = min(end - t, 0.01 / pace if pace > 0.0 else 1e-3 * (end - t))
     for i in range(N_STATES):
         tape[row + Y_AT + N_STATES + i] = w[X + i] + h * w[K + i]
-    rhs(t + h, tape, row + Y_AT + N_STATES, 0, w, coefs, seg, N_STATES)
+    rhs(t + h, tape, row + Y_AT + N_STATES, np.int64(0), w, coefs, seg, np.int64(N_STATES))
     bend = 0.0
     for i in range(N_STATES):
         scale = scale_of(i, max(abs(w[X + i]), w[PEAK + i]), seg, coefs, w)
         if scale > NOTHING:
             bend = max(bend, abs(w[K + N_STATES + i] - w[K + i]) / (scale * h))
-    steepest = max(slope, bend)
-    if not steepest > 1e-15:
+    pace = max(pace, bend / slope if slope > 0.0 else 0.0)
+    if not pace * (end - t) > 1e-3:
         return end - t
-    return min(100.0 * h, (0.01 / steepest) ** 0.2 if steepest > slope else math.sqrt(0.01 / steepest))
+    return min(end - t, (FIRST_ERROR * coefs[seg, RTOL]) ** 0.2 / pace)
 
 
 def error_norm(row, new, tape, seg, coefs, w):
@@ -217,7 +226,7 @@ def integrate(t, end, seg, coefs, w, tape, slots):
         row = slots[ROW]
         if w[P_FRESH] > 0.0:
             read_driver(w)
-            rhs(t, w, X, 0, w, coefs, seg, 0)
+            rhs(t, w, np.int64(X), np.int64(0), w, coefs, seg, np.int64(0))
             w[P_FRESH] = 0.0
         if not w[P_STEP] > 0.0:
             read_driver(w)

@@ -6,8 +6,12 @@ The arguments are those of `kernels.py`.
 rows are the subject's, or that they did not fit: then the adjoint solves the subject again.
 """
 
+import math
+
 import numpy as np
 
+from popbayes.engine.failures import report_failure
+from popbayes.engine.ode_steps import FULL, LAST_ROW, P_STEPS, ROW
 from popbayes.engine.schedule import R_OBS, R_SEGMENT
 
 N_COEFS = N_STREAM = N_PARAMETERS = N_GAPS = N_GIVEN = 0
@@ -16,7 +20,6 @@ NEAR = STEP = 0.0
 NODES: tuple[float, ...] = ()
 NODE_WEIGHTS: tuple[float, ...] = ()
 SPREAD: tuple[float, ...] = ()
-ROW, LAST_ROW, FULL = 0, 1, 2
 MOST_ROWS = 4_000_000
 NOT_KEPT = -1
 
@@ -100,13 +103,17 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
         first = slots[ROW]
         log[ptr[i], 0] = NOT_KEPT
         near = N_GAPS > 0 and is_near(coefs, low, high)
+        failed = False
         for node in range(len(NODES) if near else 1):
             if near:
                 perturb(theta, low, high, node, moved, coefs)
                 slots[ROW] = first
             walk_ode(i, coefs, events, pred, streams, w, active, tape, slots)
+            failed = failed or w[P_STEPS] == math.inf
             if near:
                 interpolate(ptr[i], ptr[i + 1], node, ri, pred, total)
+        if failed:
+            report_failure(ptr, rt, sf, theta, low, high, i)
         if near:
             slots[ROW] = first
             fill(theta, low, high, coefs)

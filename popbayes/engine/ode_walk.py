@@ -7,6 +7,8 @@ happens is written to the tape, row by row, and `ode_pull.py` plays it backwards
 
 import math
 
+import numpy as np
+
 from popbayes.engine.ode_steps import (
     P_FRESH,
     P_INFUSING,
@@ -99,7 +101,7 @@ def stop_inputs(w):
 
 def infuse(s, t, number, why, seg, coefs, si, streams, w, tape, slots):
     """Change the number of running infusions of a stream by `number` (negative: they end)."""
-    note(tape, slots, T_INFUSE, seg, t, s, number + 0.25 * why, w)
+    note(tape, slots, T_INFUSE, seg, t, 1.0 * s, number + 0.25 * why, w)
     put(s, streams[s, K_STRENGTH] * number, seg, coefs, si, w, U, V)
     w[P_INFUSING] += number
     if w[P_INFUSING] == 0.0:
@@ -138,7 +140,7 @@ def fire(s, t, seg, coefs, si, sf, streams, w, tape, slots):
                 infuse(s, t, 1.0, BEGINS, seg, coefs, si, streams, w, tape, slots)
                 streams[s, K_GIVEN] += 1.0
             return streams[s, K_ENDED] < streams[s, K_NUMBER]
-    note(tape, slots, T_BOLUS, seg, t, s, 0.0, w)
+    note(tape, slots, T_BOLUS, seg, t, 1.0 * s, 0.0, w)
     put(s, streams[s, K_STRENGTH], seg, coefs, si, w, X, Z)
     streams[s, K_GIVEN] += 1.0
     interrupt(w)
@@ -202,7 +204,7 @@ def start_stream(s, t, seg, coefs, si, sf, streams, w, tape, slots):
         if si[s, S_KIND] == CONSTANT:
             start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots)
             return False
-    note(tape, slots, T_START, seg, t, s, 0.0, w)
+    note(tape, slots, T_START, seg, t, 1.0 * s, 0.0, w)
     resolve(s, t, seg, coefs, si, sf, streams)
     if INFUSIONS:
         if si[s, S_STEADY] != 0:
@@ -236,7 +238,7 @@ def drop(t, running, active, seg, coefs, si, streams, w, tape, slots):
 def enter(t, old, seg, running, active, coefs, si, streams, w, tape, slots):
     """Go over to the parameters of another segment."""
     drop(t, running, active, old, coefs, si, streams, w, tape, slots)
-    note(tape, slots, T_SEGMENT, seg, t, old, 0.0, w)
+    note(tape, slots, T_SEGMENT, seg, t, 1.0 * old, 0.0, w)
     change(seg, coefs, w)
     if INFUSIONS:
         for j in range(running):
@@ -249,7 +251,7 @@ def enter(t, old, seg, running, active, coefs, si, streams, w, tape, slots):
 
 def observe(k, seg, coefs, ri, rt, pred, w, tape, slots):
     """Value of the record's output."""
-    note(tape, slots, T_OBS, seg, rt[k], k, 0.0, w)
+    note(tape, slots, T_OBS, seg, rt[k], 1.0 * k, 0.0, w)
     for r in range(N_ROWS):
         total = 0.0
         size = 0.0
@@ -264,7 +266,7 @@ def observe(k, seg, coefs, ri, rt, pred, w, tape, slots):
 def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
     """Walk the records of subject `i` in order; write its predictions and the tape."""
     ptr, ri, rt, si, sf, _ = events
-    running = 0
+    running = np.int64(0)
     seg = ri[ptr[i], R_SEGMENT]
     t = rt[ptr[i]]
     w[P_STEPS] = 0.0
@@ -283,7 +285,7 @@ def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
         if ri[k, R_RESET] != 0:
             drop(t, running, active, seg, coefs, si, streams, w, tape, slots)
             begin(t, seg, coefs, w, tape, slots)
-            running = 0
+            running = np.int64(0)
         for s in range(ri[k, R_FIRST], ri[k, R_FIRST] + ri[k, R_STREAMS]):
             if start_stream(s, t, seg, coefs, si, sf, streams, w, tape, slots):
                 active[running] = s

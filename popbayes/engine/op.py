@@ -19,7 +19,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, disconnected_type
-from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
 
@@ -147,7 +147,11 @@ class Predict(_StructuralOp):
         for v in variables[: self.n_parameters]:
             if v.type.ndim != 1 or v.type.dtype != "float64":
                 raise TypeError(f"A parameter must be a float64 vector over segments; got {v.type} for {v}.")
-        outputs = [pt.vector("pred", dtype="float64"), *(pt.matrix(dtype="float64") for _ in range(3))]
+        # lengths that are known now need no check in the compiled code, which takes a second to compile
+        n_obs = variables[self.n_parameters]
+        length = int(n_obs.data) if isinstance(n_obs, Constant) else None
+        prediction = pt.tensor("pred", dtype="float64", shape=(length,))
+        outputs = [prediction, *(pt.matrix(dtype="float64") for _ in range(3))]
         register_if_loaded(Predict, PullPredict)
         return Apply(self, variables, [*outputs, pt.matrix(dtype="int64")])
 
@@ -182,7 +186,10 @@ class PullPredict(_StructuralOp):
     def make_node(self, *inputs: Any) -> Apply:
         """Inputs: those of `Predict`, the predictions' cotangent, and `Predict`'s further outputs."""
         variables = [pt.as_tensor_variable(x) for x in inputs]
-        outputs = [pt.vector(f"g_{name}", dtype="float64") for name in columns(self.structural)]
+        outputs = [
+            pt.tensor(f"g_{name}", dtype="float64", shape=own.type.shape)
+            for name, own in zip(columns(self.structural), variables, strict=False)
+        ]
         return Apply(self, variables, outputs)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -7,7 +7,7 @@ record can stand for is a sum of *pieces*
    \varphi(x) = \frac{1 - e^{-x}}{x},\qquad S_n(x) = \sum_{j<n} e^{-jx},
 
 an amount `k` given over a time `w` (0: a bolus), that ended a time `u` ago, and `n - 1` equal ones
-before it, II apart (`n = FOREVER`: since ever, the steady state). The cost does not depend on `n`, and
+before it, II apart (`n = FOREVER`: since ever, the steady state). The cost is bounded whatever `n` is, and
 nothing divides by zero where a rate or a time is zero.
 """
 
@@ -19,7 +19,9 @@ FOREVER = -1
 SERIES_BELOW = 0.05
 """Below it phi' is summed as a series; the direct formula loses eps / x to cancellation there."""
 DIRECT_ABOVE = 0.5
-"""Decay over an interval above which the derivative of a train loses no digits in its direct form."""
+"""Decay above which 1 - exp(-x), and the derivative of a train in its direct form, lose no digits."""
+MANY = 64
+"""Doses from which on a train is summed in closed form: what it takes does not depend on their number."""
 TIE = 1e-10
 """Two event times closer than this (relative to 1 + |t|) are one time: 0.1 + 0.2 h meets 0.3 h."""
 
@@ -42,6 +44,43 @@ def dphi(x):
 
 
 @numba.njit(**_JIT)
+def few(x, n):
+    r"""Sum of a short train and its derivative, by doubling: positive terms only, in log2(n) steps.
+
+    The rounding of :math:`e^{-x}` is raised to the power of `n`: a long train would lose digits.
+    """
+    q = math.exp(-x)
+    total, moment, last, length = 1.0, 0.0, q, 1
+    bit = 1
+    while bit * 2 <= n:
+        bit *= 2
+    while bit > 1:
+        bit //= 2
+        moment += last * (moment + length * total)
+        total *= 1.0 + last
+        last *= last
+        length *= 2
+        if n & bit:
+            total += last
+            moment += length * last
+            last *= q
+            length += 1
+    return total, -moment
+
+
+@numba.njit(**_JIT)
+def mean_decay(x):
+    r"""`phi`, `dphi` and :math:`e^{-x}`, with no more transcendental functions than must be."""
+    if x < SERIES_BELOW:
+        tail = 1.0 / 120.0 - x * (1.0 / 720.0 - x * (1.0 / 5040.0 - x / 40320.0))
+        mean = 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x * tail)))
+        return mean, dphi(x), 1.0 - x * mean
+    left = math.exp(-x)
+    mean = (-math.expm1(-x) if x < DIRECT_ABOVE else 1.0 - left) / x
+    return mean, (left - mean) / x, left
+
+
+@numba.njit(**_JIT)
 def train(x, n):
     r"""Sum of a train and its derivative: :math:`S_n(x)` and :math:`S_n'(x) = -\sum_j j e^{-jx}`.
 
@@ -49,25 +88,23 @@ def train(x, n):
        S_n' = \frac{n e^{-nx} - S_n e^{-x}}{1 - e^{-x}}
             = \frac{n^2 \varphi'(nx) - S_n \varphi'(x)}{\varphi(x)},
 
-    the last where the one before it would lose digits; at the same cost for any `n`. `n = FOREVER` is
-    :math:`1 / (1 - e^{-x})`, infinite where nothing is eliminated.
+    the last where the one before it would lose digits; a short train by doubling, which is cheaper.
+    `n = FOREVER` is :math:`1 / (1 - e^{-x})`, infinite where nothing is eliminated.
     """
     if n == 1:
         return 1.0, 0.0
-    lost = -math.expm1(-x)
     if n == FOREVER:
-        return 1.0 / lost, -math.exp(-x) / (lost * lost)
-    if x == 0.0:
-        return float(n), -0.5 * n * (n - 1.0)
-    y = n * x
-    all_lost = -math.expm1(-y)
-    total = all_lost / lost
+        total = -1.0 / math.expm1(-x)
+        return total, -math.exp(-x) * total * total
+    if n < MANY:
+        return few(x, n)
+    mean, slope, left = mean_decay(x)
+    all_mean, all_slope, all_left = mean_decay(n * x)
     if x > DIRECT_ABOVE:
-        return total, (n * (1.0 - all_lost) - total * (1.0 - lost)) / lost
-    first = lost / x
-    slope_y = dphi(y) if y < SERIES_BELOW else (1.0 - all_lost - all_lost / y) / y
-    slope_x = dphi(x) if x < SERIES_BELOW else (1.0 - lost - first) / x
-    return total, (n * n * slope_y - total * slope_x) / first
+        total = (1.0 - all_left) / (1.0 - left)
+        return total, (n * all_left - total * left) / (1.0 - left)
+    total = n * all_mean / mean
+    return total, (n * n * all_slope - total * slope) / mean
 
 
 @numba.njit(**_JIT)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,10 +14,13 @@ from popbayes.engine.declaration import LinearDeclaration
 from popbayes.engine.ode_declaration import columns
 from popbayes.engine.op import Output, route
 from popbayes.engine.schedule import Schedule
+from popbayes.engine.threads import shared_out
 
 WORTH_A_THREAD = 20_000
 """Pairs of an observation and an earlier record of its subject, below which threads cost more than they
 save: about a millisecond of work."""
+
+CORES = os.cpu_count() or 1
 
 Theta = Mapping[str, np.ndarray]
 
@@ -53,7 +55,7 @@ class Solver:
         rows = np.diff(self.design.subject_start)
         seen = np.bincount(self.design.obs_subject, minlength=self.design.n_subject)
         work = np.cumsum(rows * seen)
-        threads = int(min(os.cpu_count() or 1, max(1, work[-1] // WORTH_A_THREAD)))
+        threads = int(min(CORES, max(1, work[-1] // WORTH_A_THREAD)))
         ends = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads)
         return np.split(np.arange(self.design.n_subject), ends)
 
@@ -62,13 +64,9 @@ class Solver:
         thetas = self._stacked(theta)
         flat = np.ascontiguousarray(thetas.reshape(-1, *thetas.shape[-2:]))
         preds = np.empty((len(flat), self.design.n_obs))
-        threads = min(os.cpu_count() or 1, len(flat), 1 + len(flat) * self.design.n_record // WORTH_A_THREAD)
-        if threads == 1:
-            self.kernels.evaluate(flat, *self.schedule.arrays, preds)
-        else:
-            pieces = zip(np.array_split(flat, threads), np.array_split(preds, threads), strict=True)
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda p: self.kernels.evaluate(p[0], *self.schedule.arrays, p[1]), pieces))
+        threads = min(CORES, len(flat), 1 + len(flat) * self.design.n_record // WORTH_A_THREAD)
+        pieces = list(zip(np.array_split(flat, threads), np.array_split(preds, threads), strict=True))
+        shared_out(lambda p: self.kernels.evaluate(p[0], *self.schedule.arrays, p[1]), pieces, threads)
         return preds.reshape(*thetas.shape[:-2], self.design.n_obs)
 
     def sensitivities(
@@ -105,18 +103,17 @@ class Solver:
             dpred[~np.isin(self.design.obs_subject, chosen)] = np.nan
             pieces = np.array_split(chosen, max(1, min(len(pieces), len(chosen))))
         arrays = self.schedule.arrays
-        if len(pieces) == 1:
-            kernel(pieces[0], matrix, moves, *arrays, pred, dpred)
-        else:
-            with ThreadPoolExecutor(len(pieces)) as pool:
-                list(pool.map(lambda piece: kernel(piece, matrix, moves, *arrays, pred, dpred), pieces))
+        shared_out(lambda piece: kernel(piece, matrix, moves, *arrays, pred, dpred), pieces, len(pieces))
         return pred, dpred.T
 
     def _stacked(self, theta: Theta) -> np.ndarray:
         """All parameters, (..., n_segment, n_parameter)."""
         vectors = [np.asarray(v, dtype=float) for v in with_covariates(self.structural, self.design, theta)]
         shape = np.broadcast_shapes(*(v.shape for v in vectors), (self.design.n_segment,))
-        return np.stack([np.broadcast_to(v, shape) for v in vectors], axis=-1)
+        out = np.empty((*shape, len(vectors)))
+        for k, v in enumerate(vectors):
+            out[..., k] = v
+        return out
 
     def _moves(self, directions: Theta) -> np.ndarray:
         """Directions as the kernel reads them, (n_segment, n_direction, n_parameter)."""

@@ -2,8 +2,8 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,11 @@ from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.engine.compiled import kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
+from popbayes.engine.failures import watching
 from popbayes.engine.ode_declaration import is_ode
 from popbayes.engine.op import Output, Route, route
 from popbayes.engine.schedule import R_OUTPUT, Schedule
+from popbayes.engine.threads import shared_out
 
 RECORDS_A_RUN = 10_000
 """Records that a thread takes at a time: a quarter of a millisecond of work, and few enough for its scratch
@@ -95,13 +97,8 @@ def _evaluate(
     else:
         parts = [(thetas, arrays) for arrays in _runs_of_subjects(schedule)]
         targets = [preds] * len(parts)
-    if len(parts) == 1:
-        kernels.evaluate(thetas, *schedule.arrays, preds)
-    else:
-        with ThreadPoolExecutor(min(workers, len(parts))) as pool:
-            # list(): wait for all, and raise what any of them raised
-            calls = zip(parts, targets, strict=True)
-            list(pool.map(lambda call: kernels.evaluate(call[0][0], *call[0][1], call[1]), calls))
+    calls = list(zip(parts, targets, strict=True))
+    shared_out(lambda call: kernels.evaluate(call[0][0], *call[0][1], call[1]), calls, workers)
     return preds.reshape(*shape[:-1], design.n_obs)
 
 
@@ -129,6 +126,11 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
         A parameter is missing or unknown, not finite or negative, a subject has no row, or the model
         cannot take a dosing record, or a steady state does not exist.
 
+    Warns
+    -----
+    UserWarning
+        Differential equations could not be solved, and for which subjects: their predictions are nan.
+
     Examples
     --------
     >>> import popbayes as pb
@@ -141,14 +143,17 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     design = Design.of(events, getattr(structural, "covariates", ()))
     by_subject = _theta(structural, events.subjects, parameters)
     theta = {name: value[design.segment_subject] for name, value in by_subject.items()}
+    with watching(route(structural, design).schedule) as failed:
+        solved = evaluate_all(structural, design, theta)
     out = xr.Dataset(
-        {name: (dims.OBS, values) for name, values in evaluate_all(structural, design, theta).items()},
+        {name: (dims.OBS, values) for name, values in solved.items()},
         coords={
             dims.SUBJECT: (dims.OBS, events.subjects[events.obs_subject]),
             "time": (dims.OBS, events.obs_time),
         },
     )
     _check_steady_states(events, out)
+    _warn_of_failures(structural, events, failed)
     for what, column in (("time", "TIME"), *((name, "DV") for name in structural.outputs)):
         if column in events.units:
             out[what].attrs["units"] = events.units[column]
@@ -187,6 +192,18 @@ def _check_steady_states(events: EventTable, out: xr.Dataset) -> None:
             f"row {events.row[k]} (ID {events.subjects[events.record_subject[k]]}) asks for a steady state "
             "that does not exist with these parameters: nothing is eliminated, or more comes in than can be "
             "eliminated, or more than 10,000 infusions would run at once. Check the parameters, II and RATE."
+        )
+
+
+def _warn_of_failures(structural: Any, events: EventTable, failed: np.ndarray) -> None:
+    """Say whose differential equations could not be solved."""
+    if failed.any():
+        whose = ", ".join(str(label) for label in events.subjects[failed > 0][:10])
+        warnings.warn(
+            f"The differential equations could not be solved for subject {whose}: more than "
+            f"{structural.max_steps} steps, or rates that are not finite. The predictions are nan from there "
+            "on. Check the parameters; raise max_steps, or try solver='stiff'.",
+            stacklevel=3,
         )
 
 

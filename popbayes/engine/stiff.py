@@ -12,6 +12,8 @@ Math. 44 (2003) 139-181.
 
 import math
 
+import numpy as np
+
 # Bound by ode.py; the values here only let the module be read and checked.
 N_STATES = N_ROWS = Y_AT = 0
 K = ERROR = MU = G = GY = JAC = LU = BASE = MOVE = 0
@@ -50,7 +52,7 @@ def implicit_matrix(h, transposed, w):
         for j in range(n):
             entry = w[JAC + j * n + i] if transposed else w[JAC + i * n + j]
             w[LU + i * n + j] = (1.0 if i == j else 0.0) - h * GAMMA * entry
-    factorise(w, LU, n)
+    factorise(w, np.int64(LU), n)
 
 
 def solve_stage(t, h, stage, tape, y, seg, coefs, w):
@@ -62,7 +64,7 @@ def solve_stage(t, h, stage, tape, y, seg, coefs, w):
         rhs(t, tape, at, stage * N_ROWS, w, coefs, seg, stage * n)
         for i in range(n):
             w[MOVE + i] = w[BASE + i] + h * GAMMA * w[K + stage * n + i] - tape[at + i]
-        back_substitute(w, LU, n, w, MOVE)
+        back_substitute(w, np.int64(LU), n, w, np.int64(MOVE))
         size = 0.0
         for i in range(n):
             tape[at + i] += w[MOVE + i]
@@ -84,7 +86,7 @@ def stiff_step(t, h, tape, row, seg, coefs, w):
     """
     y = row + Y_AT
     n = N_STATES
-    jacobian(t, tape, y, 0, w, coefs, seg)
+    jacobian(t, tape, y, np.int64(0), w, coefs, seg)
     implicit_matrix(h, False, w)
     for stage in range(1, N_STAGES):
         for i in range(n):
@@ -103,7 +105,7 @@ def stiff_step(t, h, tape, row, seg, coefs, w):
             slope += EMBEDDED[stage] * w[K + stage * n + i]
         w[ERROR + i] = h * slope
     # what is too stiff for this step does not count as its error
-    back_substitute(w, LU, n, w, ERROR)
+    back_substitute(w, np.int64(LU), n, w, np.int64(ERROR))
     return True
 
 
@@ -122,7 +124,7 @@ def pull_stiff(t, h, tape, row, seg, coefs, w, gcoefs):
         if stage > 0:
             jacobian(time, tape, y + stage * n, stage * N_ROWS, w, coefs, seg)
             implicit_matrix(h, True, w)
-            back_substitute(w, LU, n, w, G + stage * n)
+            back_substitute(w, np.int64(LU), n, w, G + stage * n)
         pull_rhs(time, tape, y + stage * n, stage * N_ROWS, w, coefs, seg, stage * n, gcoefs)
     for stage in range(N_STAGES):
         for i in range(n):

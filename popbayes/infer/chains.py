@@ -50,7 +50,8 @@ class Task:
 class Draws:
     """Draws and statistics, every array led by (chain, draw).
 
-    `interrupted` tells that sampling was stopped by hand; chains are then cut to one length.
+    `interrupted` tells that sampling was stopped by hand; chains are then cut to one length. `compiling`
+    is what it took before the first draw, as `Clock.stop` says it.
     """
 
     posterior: Arrays
@@ -58,6 +59,7 @@ class Draws:
     warmup_posterior: Arrays = field(default_factory=dict)
     warmup_stats: Arrays = field(default_factory=dict)
     interrupted: bool = False
+    compiling: Mapping[str, float] = field(default_factory=dict)
 
 
 class AbstractSampler(ABC):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from popbayes import building, dims
 from popbayes.building.between import Information
@@ -17,12 +18,14 @@ from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
 from popbayes.infer.centring import CENTRINGS, centred_model
 from popbayes.infer.chains import Draws, Task
+from popbayes.infer.failed import as_attribute, counted
 from popbayes.infer.nuts import chosen
 from popbayes.infer.pointwise import add_log_likelihood
 from popbayes.infer.progress import working
 from popbayes.infer.saem.method import Saem
 from popbayes.infer.settings import Clock, checked_seed, processors
 from popbayes.infer.starts import Layout, Starts, explain_start, made_starts, starts_of
+from popbayes.infer.states import KEPT, resolved_states
 from popbayes.infer.tree import Study, drawn_dataset, new_tree, root_attrs, study_groups
 from popbayes.infer.warm_start import NotHonoured, WarmStart, started
 from popbayes.model import PopModel
@@ -35,8 +38,12 @@ TUNE = 1000
 """Warm-up iterations of chains that start at prior medians."""
 TUNE_WARM = 200
 """The same after a warm start: four times what the step size and the scales took in the benchmarks."""
-WARM_START = Saem(tolerance=0.2)
+WARM_START = Saem(tolerance=0.3, smoothing=150)
 """A short estimate: chains need its neighbourhood, not its last digit."""
+
+
+STATES = 7
+"""Apart from the seeds of the chains: the stream from which classes and missing categories are drawn."""
 
 
 class AfterSamplingError(RuntimeError):
@@ -106,9 +113,8 @@ def fit(
         for is sampled without it: ``dt.attrs["warm_start"]`` says why, and a warning where it was asked for.
     centring : "auto", "centred" or "non-centred"
         How random effects are sampled whose `centred` the model leaves open. "auto": after a warm start,
-        between centred and non-centred subject by subject where effects are independent; correlated ones, and
-        all without a warm start, part by part as the information in the data suggests. The posterior and
-        its names are the same.
+        between centred and non-centred subject by subject; without one, part by part as the information in
+        the data suggests. The posterior and its names are the same.
     log_likelihood : bool
         Also store the log density of every observation given every draw, which `popbayes.loo` needs; it
         computes it by itself where it is absent. Draws x observations numbers.
@@ -125,7 +131,8 @@ def fit(
     -------
     DataTree
         `posterior`, `sample_stats`, `observed_data`, `constant_data`, `events`; the model, the seed, the
-        versions and the time it took are in the attributes of the root.
+        versions, the time it took (`stages`: warm start, compiling, sampling), and how often differential
+        equations could not be solved, by subject (`failed_solves`), are in the attributes of the root.
 
     Raises
     ------
@@ -156,7 +163,10 @@ def fit(
         _check_unknowns(study.model)
         study.model.check(data)
         building.check_observations(study.model, data)
-    warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
+    lap = Clock.start()
+    with counted(study) as failed_warm:
+        warm, said = _warm(study, warm_start, settings["seed"], starts or {}, progress)
+    stages = {"warm_start": lap.stop()}
     settings["tune"] = int(tune or (TUNE if warm is None else TUNE_WARM))
     with working("popbayes: writing the graph", progress):
         plan = _plan(study, warm, centring, starts or {}, settings["seed"])
@@ -164,8 +174,12 @@ def fit(
         task = _task(plan, settings, progress, save_warmup, sampler_kwargs)
         groups = study_groups(study)
     graph = plan.graph
-    drawn = backend.run(task)
-    attrs = {**settings, **asked, **clock.stop()}
+    lap = Clock.start()
+    with counted(study) as failed:
+        drawn = backend.run(task)
+    stages |= {"compiling": dict(drawn.compiling), "sampling": lap.since(drawn.compiling)}
+    solves = as_attribute(warm_start=failed_warm, sampling=failed)
+    attrs = {**settings, **asked, **clock.stop(), **solves, "stages": json.dumps(stages)}
     try:
         tree = _tree(study, graph, drawn, groups, attrs)
     except Exception as error:
@@ -215,7 +229,8 @@ def _warm(
     if not study.model.eta_names:
         return None, {"none": "there are no random effects"}
     try:
-        with working("popbayes: warm start (SAEM)", progress):
+        # matrices are of a few rows: threads of the linear algebra would only wait for each other
+        with working("popbayes: warm start (SAEM)", progress), threadpool_limits(1, user_api="blas"):
             warm = started(study, method, seed, starts)
     except (NotHonoured, np.linalg.LinAlgError) as error:
         if method is not WARM_START:
@@ -236,10 +251,8 @@ class Plan:
 
 
 def _plan(study: Study, warm: WarmStart | None, centring: str, given: Mapping[str, Any], seed: int) -> Plan:
-    # for correlated effects the map takes minutes to compile; those are centred or not as a whole
-    apart = not study.model.correlated_blocks
     between: Information | None = None
-    if warm is not None and centring == "auto" and apart:
+    if warm is not None and centring == "auto":
         between = warm.information
     if between is None:
         study = Study(centred_model(study, centring, warm), study.events)
@@ -256,7 +269,7 @@ def _task(
     save_warmup: bool,
     options: Mapping[str, Any],
 ) -> Task:
-    layout = _layout(plan.study)
+    layout = _layout(plan.study, plan.graph)
     return Task(
         graph=plan.graph,
         starts=plan.starts,
@@ -284,11 +297,11 @@ def _starts(study: Study, graph: Any, given: Mapping[str, Any], seed: int) -> St
     return starts_of(graph, building.initial_values(study.model, study.events, given=given), seed)
 
 
-def _layout(study: Study) -> Layout:
+def _layout(study: Study, graph: Any) -> Layout:
     events, labels = study.events, [str(label) for label in study.events.subjects]
     return Layout(
         likelihood=dims.DV,
-        parameters=study.model.structural.parameters,
+        parameters=[name for name in study.model.structural.parameters if name in graph.named_vars],
         owners=[labels[subject] for subject in study.design.segment_subject],
         observations=[
             (labels[events.record_subject[record]], f"row {events.row[record]}, TIME {events.time[record]:g}")
@@ -310,6 +323,8 @@ def _stored(model: PopModel, graph: Any) -> tuple[str, ...]:
         dims.CORR,
         *derived,
         dims.ETA,
+        *KEPT,
+        *(one.name for one in model.imputation),
         *levels,
         *weights,
         *model.structural.parameters,
@@ -321,14 +336,19 @@ def _tree(
     study: Study, graph: Any, drawn: Draws, groups: dict[str, xr.Dataset], attrs: dict[str, Any]
 ) -> xr.DataTree:
     dims_of = {name: tuple(shape) for name, shape in graph.named_vars_to_dims.items()}
+    rng = np.random.default_rng([attrs["seed"], STATES])
+    resolved = resolved_states(study, drawn.posterior, rng)
+    warmup = resolved_states(study, drawn.warmup_posterior, rng)
+    dims_of |= resolved.dims_of
     library = {"inference_library": attrs["sampler"]}
     parts = {
-        dims.POSTERIOR: drawn.posterior,
+        dims.POSTERIOR: resolved.arrays,
         dims.SAMPLE_STATS: drawn.stats,
-        f"warmup_{dims.POSTERIOR}": drawn.warmup_posterior,
+        f"warmup_{dims.POSTERIOR}": warmup.arrays,
         f"warmup_{dims.SAMPLE_STATS}": drawn.warmup_stats,
     }
-    made = {name: drawn_dataset(part, dims_of, graph.coords, library) for name, part in parts.items() if part}
+    coords = {**resolved.coords, **graph.coords}
+    made = {name: drawn_dataset(part, dims_of, coords, library) for name, part in parts.items() if part}
     if drawn.interrupted:
         kept = drawn.stats["lp"].shape
         warnings.warn(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from threading import Event
 from typing import Any, ClassVar
@@ -27,7 +27,10 @@ from popbayes.infer.chains import (
     as_stats,
     rectangle,
 )
+from popbayes.infer.compiled_density import compiled_density
+from popbayes.infer.expansion import expanded
 from popbayes.infer.progress import ChainProgress, working
+from popbayes.infer.settings import Clock
 from popbayes.infer.starts import Density, usable_starts
 
 BLOCK = 50
@@ -66,13 +69,15 @@ class AbstractJaxSampler(AbstractSampler):
             _require(package, self.name)
         _check_chain_method(task)
         with working(f"{self.name}: compiling the log density", task.progress):
-            density = _density(task)
+            clock = Clock.start()
+            density = compiled_density(task.graph)
             starts = usable_starts(task.starts, density, task.seed, task.chains, task.explain)
+            spent = clock.stop()
         with ChainProgress(self.name, task.chains, task.tune + task.draws, task.progress) as progress:
             chains = _Chains(task, progress)
             with _double_precision(), ThreadPoolExecutor(1) as worker:
                 _listen(worker.submit(chains.run, self, density, starts), chains.stop)
-        return _draws(chains, task)
+        return replace(_draws(chains, task), compiling=spent)
 
 
 class _Chains:
@@ -174,17 +179,6 @@ def _check_chain_method(task: Task) -> None:
         raise ValueError(f"chain_method={method!r}: choose one of {', '.join(map(repr, CHAIN_METHODS))}.")
 
 
-def _density(task: Task) -> Density:
-    compiled = task.graph.logp_dlogp_function(ravel_inputs=True)
-    compiled.set_extra_values({})
-
-    def density(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = compiled([x])
-        return float(value), np.asarray(gradient)
-
-    return density
-
-
 def _logdensity(density: Density, size: int, stop: Event) -> Callable[[Any], Any]:
     """The compiled log density as a differentiable JAX function.
 
@@ -232,17 +226,5 @@ def _draws(chains: _Chains, task: Task) -> Draws:
     if length == 0:
         raise KeyboardInterrupt(NOTHING_TO_KEEP)
     drawn = chains.stacked([int(chain) for chain in kept], length)
-    return Draws(_expanded(task, drawn[POSITION]), as_stats(drawn), interrupted=chains.stop.is_set())
-
-
-def _expanded(task: Task, positions: np.ndarray) -> Arrays:
-    """The stored variables of every draw, from its unconstrained position."""
-    stored = task.graph.replace_rvs_by_values([task.graph[name] for name in task.keep])
-    evaluate = task.graph.compile_fn(stored, inputs=task.graph.value_vars, on_unused_input="ignore")
-    flat = positions.reshape(-1, positions.shape[-1])
-    rows = [evaluate(task.starts.point(position)) for position in flat]
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return {
-        name: column.reshape(*positions.shape[:2], *column.shape[1:])
-        for name, column in zip(task.keep, columns, strict=True)
-    }
+    posterior = expanded(task.graph, task.keep, drawn[POSITION])
+    return Draws(posterior, as_stats(drawn), interrupted=chains.stop.is_set())

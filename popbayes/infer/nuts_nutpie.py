@@ -1,7 +1,6 @@
 """NUTS by nutpie: the default, compiled through numba, chains in parallel threads."""
 
-import dataclasses
-from threading import Lock
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,10 @@ from popbayes.infer.chains import (
     cut,
     rectangle,
 )
+from popbayes.infer.compiled_density import POINT, compiled_density, identity_function
+from popbayes.infer.expansion import expanded
 from popbayes.infer.progress import ChainProgress, working
+from popbayes.infer.settings import Clock
 from popbayes.infer.starts import usable_start, usable_starts
 
 STATS_HERE = {
@@ -46,7 +48,9 @@ class Nutpie(AbstractSampler):
         import nutpie
 
         with working("nutpie: compiling the log density", task.progress):
+            clock = Clock.start()
             compiled = _compile(task)
+            spent = clock.stop()
         with ChainProgress("nutpie", task.chains, task.tune + task.draws, task.progress) as progress:
             background = nutpie.sample(
                 compiled,
@@ -65,32 +69,40 @@ class Nutpie(AbstractSampler):
                 **task.options,
             )
             tree, interrupted = _wait(background)
-        return _draws(tree, task, interrupted)
+        return replace(_draws(tree, task, interrupted), compiling=spent)
 
 
 def _compile(task: Task) -> Any:
-    """The compiled graph, with starts that are checked before nutpie sees them.
+    """The compiled density as nutpie takes it, with starts that are checked before nutpie sees them.
 
     nutpie asks for the start of a chain with a seed drawn from the stream of that chain, so that starts
-    stay reproducible whatever the order in which threads begin; one thread asks at a time, since compiled
-    functions share their storage.
+    stay reproducible whatever the order in which threads begin.
     """
-    import nutpie
+    from nutpie.compile_pymc import CompiledPyMCModel
 
-    compiled = nutpie.compile_pymc_model(task.graph, var_names=list(task.keep))
-
-    def density(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = compiled.logp_func(x)
-        return float(value), np.asarray(gradient)
-
-    one_at_a_time = Lock()
+    density = compiled_density(task.graph)
 
     def start(seed: int) -> np.ndarray:
-        with one_at_a_time:
-            return usable_start(task.starts, density, np.random.default_rng(seed), task.explain)
+        return usable_start(task.starts, density, np.random.default_rng(seed), task.explain)
 
     usable_starts(task.starts, density, task.seed, task.chains, task.explain)
-    return dataclasses.replace(compiled, initial_point_func=start)
+    shape = (density.size,)
+    return CompiledPyMCModel(
+        dims={},
+        compiled_logp_func=density.function,
+        compiled_expand_func=identity_function(),
+        initial_point_func=start,
+        shared_data={},
+        shared_var_keys={},
+        user_data=density.table,
+        n_expanded=density.size,
+        shape_info=([POINT], [slice(0, density.size)], [shape]),
+        logp_func=density,
+        expand_func=None,
+        _n_dim=density.size,
+        _shapes={POINT: shape},
+        _coords={},
+    )
 
 
 def _reporter(progress: ChainProgress) -> Any:
@@ -124,24 +136,20 @@ def _wait(background: Any) -> tuple[Any, bool]:
 
 
 def _draws(tree: Any, task: Task, interrupted: bool) -> Draws:
-    posterior, stats = _arrays(tree["posterior"], task.keep), _stats(tree["sample_stats"])
-    chains = np.arange(task.chains)
+    positions, stats = tree["posterior"][POINT].to_numpy(), _stats(tree["sample_stats"])
+    chains, length = np.arange(task.chains), task.draws
     if interrupted:
         chains, length = rectangle(np.sum(np.isfinite(stats["step_size"]), axis=1))
         if length == 0:
             raise KeyboardInterrupt(NOTHING_TO_KEEP)
-        posterior, stats = cut(posterior, chains, length), cut(stats, chains, length)
-    warmup: dict[str, Arrays] = {}
+        stats = cut(stats, chains, length)
+    warmup: tuple[Arrays, Arrays] = ({}, {})
     if task.save_warmup:
-        warmup = {
-            "warmup_posterior": cut(_arrays(tree["warmup_posterior"], task.keep), chains, task.tune),
-            "warmup_stats": cut(_stats(tree["warmup_sample_stats"]), chains, task.tune),
-        }
-    return Draws(posterior, as_stats(stats), interrupted=interrupted, **warmup)
-
-
-def _arrays(group: Any, names: tuple[str, ...]) -> Arrays:
-    return {name: group[name].to_numpy() for name in names}
+        before = tree["warmup_posterior"][POINT].to_numpy()[chains, : task.tune]
+        its_stats = as_stats(cut(_stats(tree["warmup_sample_stats"]), chains, task.tune))
+        warmup = (expanded(task.graph, task.keep, before), its_stats)
+    posterior = expanded(task.graph, task.keep, positions[chains, :length])
+    return Draws(posterior, as_stats(stats), *warmup, interrupted=interrupted)
 
 
 def _stats(group: Any) -> Arrays:

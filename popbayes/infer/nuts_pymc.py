@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from pymc.step_methods.hmc.quadpotential import QuadPotentialDiagAdapt
 
 from popbayes.infer.chains import NOTHING_TO_KEEP, AbstractSampler, Arrays, Draws, Task, as_stats
 from popbayes.infer.progress import ChainProgress, working
+from popbayes.infer.settings import Clock
 from popbayes.infer.starts import Density, usable_starts
 
 FIRST_WEIGHT = 10
@@ -34,7 +36,9 @@ class PyMC(AbstractSampler):
     def run(self, task: Task) -> Draws:
         """Sample; Ctrl-C keeps the draws of the chains that have left warm-up."""
         with task.graph, working("pymc: compiling the log density", task.progress):
+            clock = Clock.start()
             step, points = _step(task)
+            spent = clock.stop()
         total = task.tune + task.draws
         with (
             task.graph,
@@ -47,7 +51,7 @@ class PyMC(AbstractSampler):
                 if str(error).startswith(TOO_SHORT):
                     raise KeyboardInterrupt(NOTHING_TO_KEEP) from None
                 raise
-        return _draws(tree, task)
+        return replace(_draws(tree, task), compiling=spent)
 
 
 def _step(task: Task) -> tuple[Any, list[dict[str, np.ndarray]]]:
@@ -158,13 +162,11 @@ def _draws(tree: Any, task: Task) -> Draws:
     got = stats["lp"].shape
     if 0 in got:
         raise KeyboardInterrupt(NOTHING_TO_KEEP)
-    warmup: dict[str, Arrays] = {}
+    warmup: tuple[Arrays, Arrays] = ({}, {})
     if task.save_warmup:
-        warmup = {
-            "warmup_posterior": {name: tree["warmup_posterior"][name].to_numpy() for name in task.keep},
-            "warmup_stats": _stats(tree["warmup_sample_stats"]),
-        }
-    return Draws(posterior, stats, interrupted=got != (task.chains, task.draws), **warmup)
+        before = {name: tree["warmup_posterior"][name].to_numpy() for name in task.keep}
+        warmup = (before, _stats(tree["warmup_sample_stats"]))
+    return Draws(posterior, stats, *warmup, interrupted=got != (task.chains, task.draws))
 
 
 def _stats(group: Any) -> Arrays:

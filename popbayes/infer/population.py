@@ -69,6 +69,10 @@ def _independent_values(model: PopModel, n: int, rng: np.random.Generator) -> Va
         standardised = chosen.prior.draw(rng, n, len(chosen.members), chosen.n_subject)
         for k, one in enumerate(chosen.coefficients(on)):
             values[one.name] = standardised[:, [k]] / chosen.scales[k]
+    for more in model.further:
+        _draw(values, more.name, more.prior, (n, len(more.labels) or 1), rng)
+    for odds in model.odds:
+        values[odds.name] = rng.dirichlet(odds.concentration, n)
     for names, nu in model.tails:
         _draw(values, dims.nu(names), nu, (n, 1), rng)
     values |= level_prior_values(model, n, rng)
@@ -147,14 +151,18 @@ def _check_possible(
     """Refuse values that no population can have: not finite, or outside their bounds."""
     typical = {dims.pop(name): parameter for name, parameter in model.parameters.items()}
     observed = model.observation.limits
+    odds = {one.name for one in model.odds}
+    positive = {one.sd_name for one in model.imputation if not one.discrete}
     for name, numbers in values.items():
         if _is_matrix(name):
             continue
+        if name in odds and (min(numbers) < 0 or abs(sum(numbers) - 1) > 1e-8):
+            raise ValueError(f"{name} must be probabilities that add up to 1, not {list(numbers)}.")
         for label, number in zip(labels[name] or ("",), numbers, strict=True):
             shown = f"{name}[{label}]" if label else name
             if not np.isfinite(number):
                 raise ValueError(f"{shown} must be a finite number, not {number}.")
-            if name in (dims.OMEGA, *(one.sd for one in model.groupings)) and number < 0:
+            if name in (dims.OMEGA, *positive, *(one.sd for one in model.groupings)) and number < 0:
                 raise ValueError(f"{shown} is a standard deviation and must be >= 0, not {number:g}.")
             if name in observed and not observed[name][0] <= number <= observed[name][1]:
                 low, high = observed[name]

@@ -3,6 +3,7 @@
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,10 @@ class Clock:
         """Seconds since the start, as attributes of a DataTree."""
         now = Clock.start()
         return {"wall_time": now.wall - self.wall, "cpu_time": now.cpu - self.cpu}
+
+    def since(self, earlier: Mapping[str, float]) -> dict[str, float]:
+        """The same, less what an earlier part took."""
+        return {name: value - earlier.get(name, 0.0) for name, value in self.stop().items()}
 
 
 def processors() -> int:

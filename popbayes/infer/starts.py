@@ -202,7 +202,8 @@ def explain_start(graph: Any, layout: Layout, starts: Starts, start: np.ndarray)
     point = starts.point(start)
     bad = _non_finite_terms(graph, point)
     theta = _individual_parameters(graph, layout, point)
-    lost = np.flatnonzero(~np.all([np.isfinite(values) for values in theta.values()], axis=0))
+    fine = np.array([np.isfinite(values) for values in theta.values()])
+    lost = np.flatnonzero(~np.all(fine, axis=0)) if len(fine) else np.empty(0)
     if layout.likelihood in bad:
         label, record = layout.observations[int(bad[layout.likelihood][0])]
         where = (

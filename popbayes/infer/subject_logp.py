@@ -3,8 +3,12 @@ r"""The log density of each subject's data and random effects, once, for every m
 .. math:: \log p(y_i, \eta_i \mid \theta) = \sum_j \log p(y_{ij} \mid f_{ij}(\eta_i, \theta), \sigma)
           + \log \mathrm{Normal}(\eta_i \mid 0, \Omega)
 
+The random effects :math:`\eta_i` of a subject are one vector, those of its occasions included
+(`popbayes.infer.effects`).
+
 Population values, `values`, are a mapping as `popbayes.simulate` takes it: ``CL_pop``, ``beta_CL_WT``,
-``sigma_add`` as numbers, ``omega`` (n_eta,), ``corr`` (n_eta, n_eta) where effects are correlated.
+``sigma_add`` as numbers, ``omega`` (n_eta,), ``corr`` (n_eta, n_eta) where effects are correlated, and
+``gamma``, ``corr_occ`` likewise of occasions.
 Batches (many draws, each with its own population) have leading axes: scalars (..., 1), ``omega``
 (..., n_eta), ``corr`` (..., n_eta, n_eta), random effects (..., n_subject, n_eta).
 """
@@ -16,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from popbayes import dims
 from popbayes.engine.sensitivities import Solver
+from popbayes.infer.effects import Effects
 from popbayes.infer.error_slopes import Slopes, interaction, refuse_unless_separate
 from popbayes.infer.pointwise import observation_logp, sigmas
 from popbayes.infer.tree import Study
@@ -80,10 +84,15 @@ class SubjectDensity:
         """The structural model on the design of the study."""
         return Solver.of(self.study.model.structural, self.study.design, self.study.observed.output)
 
+    @cached_property
+    def layout(self) -> Effects:
+        """Where the random effects of a subject stand in its vector."""
+        return Effects.of(self.study.model, self.study.design)
+
     @property
     def n_eta(self) -> int:
-        """Random effects of a subject."""
-        return len(self.study.model.eta_names)
+        """Random effects of a subject, those of its occasions included."""
+        return self.layout.size
 
     @property
     def n_subject(self) -> int:
@@ -92,8 +101,8 @@ class SubjectDensity:
 
     def predictions(self, values: Values, eta: np.ndarray | None) -> np.ndarray:
         """Predictions, (..., n_obs), at random effects (..., n_subject, n_eta); None: typical subjects."""
-        own = eta if self.n_eta else None
-        theta = self.study.model.individual_parameters(values, own, self.study.design, np)
+        own, levels = self.layout.split(eta) if self.n_eta and eta is not None else (None, None)
+        theta = self.study.model.individual_parameters(values, own, self.study.design, np, levels)
         return self.solver.predict(theta)
 
     def observations(self, values: Values, eta: np.ndarray) -> np.ndarray:
@@ -116,16 +125,14 @@ class SubjectDensity:
 
     def root(self, values: Values) -> np.ndarray:
         """Lower triangular root of the covariance of the random effects, (..., n_eta, n_eta)."""
-        omega = self.omega(values)
-        if dims.CORR not in values:
-            return omega[..., None] * np.eye(self.n_eta)
-        return omega[..., None] * np.linalg.cholesky(np.asarray(values[dims.CORR]))
+        sds = self.layout.sds(self.study.model, values)
+        corr = self.layout.correlations(values)
+        own = np.eye(self.layout.n_basic) if corr is None else np.linalg.cholesky(corr)
+        return self.layout.repeated(sds[..., None] * own)
 
     def omega(self, values: Values) -> np.ndarray:
         """SDs of the random effects, (..., n_eta), known ones included."""
-        if dims.OMEGA in values:
-            return np.asarray(values[dims.OMEGA], dtype=np.float64)
-        return np.array([prior.quantile(0.5) for prior in self.study.model.omega_priors.values()])
+        return self.layout.sds(self.study.model, values)[..., self.layout.basic]
 
     def sensitivities(
         self, values: Values, eta: np.ndarray, subjects: np.ndarray | None = None
@@ -140,7 +147,8 @@ class SubjectDensity:
         for k in range(self.n_eta):
             step = np.zeros(self.n_eta, dtype=complex)
             step[k] = TINY * 1j
-            theta = model.individual_parameters(values, eta + step, design, np)
+            own, levels = self.layout.split(eta + step)
+            theta = model.individual_parameters(values, own, design, np, levels)
             for name, columns in moved.items():
                 columns.append(np.broadcast_to(np.imag(theta[name]) / TINY, design.n_segment))
         real = {name: np.real(value) for name, value in theta.items()}
@@ -189,8 +197,12 @@ class SubjectDensity:
 
     def by_subject(self, of_observations: np.ndarray) -> np.ndarray:
         """Sums over each subject's observations: (..., n_obs) to (..., n_subject)."""
-        subject = self.study.design.obs_subject
-        seen, first = np.unique(subject, return_index=True)
+        seen, first = self._runs
         out = np.zeros((*of_observations.shape[:-1], self.n_subject))
         out[..., seen] = np.add.reduceat(of_observations, first, axis=-1)
         return out
+
+    @cached_property
+    def _runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Subjects with observations, and the first one of each."""
+        return np.unique(self.study.design.obs_subject, return_index=True)

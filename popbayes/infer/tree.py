@@ -106,7 +106,9 @@ def draws_or_estimate(dt: xr.DataTree) -> xr.Dataset:
     values = found.drop_vars([name for name, one in found.variables.items() if of_rows & set(one.dims)])
     if dims.ETA_OF in own.dims:
         values[dims.ETA] = own["mode"]
-    values = values.assign({name: own[name] for name in study_of(dt).model.parameters})
+    model = study_of(dt).model
+    effects = [one.eta for one in model.groupings]
+    values = values.assign({name: own[name] for name in (*model.parameters, *effects)})
     return values.expand_dims({dims.CHAIN: [0], dims.DRAW: [0]})
 
 

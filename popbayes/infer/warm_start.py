@@ -17,16 +17,21 @@ from popbayes.building.between import ETA_WHITE, Information
 from popbayes.building.starts import ETA_RAW, PARTIAL, PHI, centring, omega_together
 from popbayes.infer.saem.algorithm import Found, Iterations, NotHonoured
 from popbayes.infer.saem.conditional import Conditional, conditional_draws
+from popbayes.infer.saem.either import either
 from popbayes.infer.saem.louis import louis
 from popbayes.infer.saem.method import Saem
 from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.subject_logp import SubjectDensity
 from popbayes.infer.tree import Study
 from popbayes.model.checks import check_separate_priors
+from popbayes.model.levels import Grouping
+from popbayes.parameters.priors import Fixed
 from popbayes.wording import listed, nearest
 
 Report = Callable[[int, float, str], None]
 
+FARTHEST = 0.7
+"""Standard deviation of chains' starts, at most, of logarithms and logits: a factor of 2."""
 POINTS = 8
 """Draws of the random effects at which the information of the data on them is averaged."""
 
@@ -60,22 +65,26 @@ class WarmStart:
         The precision is the expected information of the observations about the random effects, averaged
         over `POINTS` draws of them; the place is such that the conditional mean is that of the draws.
         """
-        names = self.run.pattern.names
+        names = self.run.effects.names
         if not names:
             return None
-        density = self.run.likelihood.density
+        density, n = self.run.likelihood.density, len(names)
         values = as_values(self.run.layout, self.run.pattern, self.found.x, self.found.omega)
         known = density.precision(values)
         draws = np.linspace(0, len(self.conditional.eta) - 1, POINTS).astype(int)
         each = np.stack([density.local(values, self.conditional.eta[k]).information - known for k in draws])
         precision = np.where(np.isfinite(each), each, 0.0).mean(axis=0)
+        precision = _of_subjects(precision, known, n)
         mu = self.run.layout.locations(self.found.x)
-        return Information.of_mean(names, precision, self.conditional.mean + mu, self.found.omega, mu)
+        return Information.of_mean(
+            names, precision, self.conditional.mean[:, :n] + mu, self.found.omega[:n, :n], mu
+        )
 
     @property
     def variance_ratios(self) -> np.ndarray:
         """Conditional over population variance of every random effect, (subject, n_eta)."""
-        return self.conditional.sd**2 / np.diag(self.found.omega)
+        n = self.run.effects.n_eta
+        return self.conditional.sd[:, :n] ** 2 / np.diag(self.found.omega)[:n]
 
     def population(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coordinates of the layout, covariance of random effects and its free coordinates, jittered."""
@@ -108,19 +117,22 @@ class WarmStart:
         q = len(layout.linear)
         # individual parameters stay where the data put them while the population moves
         eta = eta + layout.centre(self.found.x[:q]) - layout.centre(x[:q])
-        return point | _effects(model, information, eta, layout.locations(x), omega)
+        n, effects = self.run.effects.n_eta, self.run.effects
+        point |= _effects(model, information, eta[:, :n], layout.locations(x), omega[:n, :n])
+        return point | _occasions(effects.occasion, effects.of_groups(eta), omega[n:, n:])
 
     def _spread_values(self, model: Any, omega: np.ndarray, free: np.ndarray) -> dict[str, Any]:
-        sds = np.sqrt(np.diag(omega))
-        estimated = self.run.pattern.estimated
-        found: dict[str, Any] = {}
-        if len(sds) and omega_together(model.omega_priors) is not None:
-            found[dims.OMEGA] = sds
-        else:
-            names = zip(model.eta_names, sds, estimated, strict=True)
-            found = {f"{dims.OMEGA}_{name}": sd for name, sd, own in names if own}
-        partial = free[int(estimated.sum()) :]
-        return found | ({PARTIAL: 0.5 + 0.5 * np.tanh(partial)} if len(partial) else {})
+        """SDs and partial correlations of the random effects, as the graph has them."""
+        sds, n, own = np.sqrt(np.diag(omega)), self.run.effects.n_eta, self.run.effects.occasion
+        found = _sds(dims.OMEGA, model.omega_priors, sds[:n])
+        if own is not None:
+            found |= _sds(own.sd, own.priors, sds[n:])
+        partial = 0.5 + 0.5 * np.tanh(free[int(self.run.pattern.estimated.sum()) :])
+        last = len(partial)
+        if own is not None and own.block.correlated:
+            last -= len(own.names) * (len(own.names) - 1) // 2
+            found[own.partial] = partial[last:]
+        return found | ({PARTIAL: partial[:last]} if last else {})
 
     def described(self) -> dict[str, Any]:
         """What the DataTree keeps of it, as JSON values."""
@@ -134,12 +146,52 @@ class WarmStart:
             "exploratory": found.exploratory,
             "smoothing": len(found.trace) - found.exploratory,
             "seconds": round(self.seconds, 3),
-            "estimates": values | {dims.OMEGA: np.sqrt(np.diag(found.omega)).round(10).tolist()},
+            "estimates": values | self._spread(),
         }
+
+    def _spread(self) -> dict[str, list[float]]:
+        """SDs of the random effects by variable."""
+        sds, n = np.sqrt(np.diag(self.found.omega)).round(10).tolist(), self.run.effects.n_eta
+        own = self.run.effects.occasion
+        return {dims.OMEGA: sds[:n]} | ({} if own is None else {own.sd: sds[n:]})
 
 
 def _has_levels(coordinates: Any, name: str) -> bool:
     return any(one.name == name and one.level is not None for one in coordinates)
+
+
+def _sds(name: str, priors: Mapping[str, Any], sds: np.ndarray) -> dict[str, Any]:
+    """SDs of random effects as one variable of the graph, or one for each that is not known."""
+    if len(sds) and omega_together(priors) is not None:
+        return {name: sds}
+    each = zip(priors.items(), sds, strict=True)
+    return {f"{name}_{key}": sd for (key, prior), sd in each if not isinstance(prior, Fixed)}
+
+
+def _occasions(one: Grouping | None, kappa: np.ndarray, gamma: np.ndarray) -> dict[str, np.ndarray]:
+    """Random effects of occasions (n_group, n_kappa) in the coordinates that the graph samples."""
+    if one is None:
+        return {}
+    if one.block.centred:
+        return {one.eta: kappa}
+    return {one.raw: np.linalg.solve(np.linalg.cholesky(gamma), kappa.T).T}
+
+
+def _of_subjects(precision: np.ndarray, known: np.ndarray, n: int) -> np.ndarray:
+    """Precision of the data about a subject's own `n` effects, those of its occasions integrated out.
+
+    Parameters
+    ----------
+    precision : (n_subject, size, size)
+        Of the data about all its effects.
+    known : (size, size)
+        Of the population.
+    """
+    if len(known) == n:
+        return precision
+    cross = precision[:, :n, n:]
+    occasions = precision[:, n:, n:] + known[n:, n:]
+    return precision[:, :n, :n] - cross @ np.linalg.solve(occasions, np.swapaxes(cross, 1, 2))
 
 
 def _effects(
@@ -191,11 +243,11 @@ def started(
         raise NotHonoured(str(error)) from error
     run = Iterations(density, settings, seed, use_priors=True)
     run.begin_at(_checked(run, starts))
-    found = run.run(report)
+    run, found, _ = either(run, seed, report)
     if found.interrupted:
         raise KeyboardInterrupt("Interrupted during the warm start: there are no draws to keep.")
     conditional = conditional_draws(run, found, settings.draws)
-    root = _root(run, found, conditional)
+    root = within_reach(_root(run, found, conditional), run)
     return WarmStart(run, found, conditional, root, time.perf_counter() - begun)
 
 
@@ -224,3 +276,15 @@ def _root(run: Iterations, found: Found, conditional: Conditional) -> np.ndarray
         # directions that the draws leave undetermined: at most three of these errors
         return errors[:, None] * vectors / np.sqrt(np.maximum(size, 1 / 9))
     return np.diag(errors)
+
+
+def within_reach(root: np.ndarray, run: Iterations) -> np.ndarray:
+    """The root with its rows shortened where an estimate at a boundary leaves a direction undetermined.
+
+    Where an additive error is estimated near 0, its logarithm has a standard error without bound, and starts
+    drawn by it lie where no chain comes back from.
+    """
+    size = np.linalg.norm(root, axis=1)
+    own = [np.inf if one.is_natural else FARTHEST for one in run.layout.coordinates]
+    limit = np.array(own + [FARTHEST] * (len(size) - len(own)))
+    return root * np.minimum(1.0, limit / np.maximum(size, 1e-300))[:, None]

@@ -1,6 +1,6 @@
 """What a population model refuses: parts that do not fit each other, and data that it cannot be used on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,16 +8,31 @@ from popbayes import dims
 from popbayes.data.events import EventTable
 from popbayes.engine.declaration import Symbols
 from popbayes.model.derived import body_parameters, body_states
+from popbayes.parameters.continuous import Exponential, Linear, Power
 from popbayes.parameters.derived import AbstractDerived, Cmax
-from popbayes.parameters.grouped import AbstractGrouped
-from popbayes.parameters.levels import AbstractLevels
+from popbayes.parameters.equation import Equation, Interaction
+from popbayes.parameters.grouped import AbstractGrouped, Level, Occasion
+from popbayes.parameters.growth import Allometry, Maturation
+from popbayes.parameters.impute import Impute
+from popbayes.parameters.levels import AbstractLevels, Categorical, Diplotype, Genotype
+from popbayes.parameters.mixture import Mixture
 from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
+from popbayes.parameters.random_effects import AbstractVariability, Block, Correlated, Independent
+from popbayes.parameters.random_effects import Fixed as FixedEffects
 from popbayes.structural.base import AbstractStructural
 from popbayes.wording import listed, nearest
 
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
+
+HONOURED = (Independent, Correlated, Block, FixedEffects, Occasion)
+"""Random effects that point estimates integrate over."""
+HONOURED_COVARIATES = (
+    Allometry, Categorical, Diplotype, Equation, Exponential, Genotype, Interaction, Linear, Maturation,
+    Power,
+)  # fmt: skip
+"""Covariate effects that are functions of the table and of coefficients with priors of their own."""
 
 
 def check_parts(model: "PopModel") -> None:
@@ -71,7 +86,7 @@ def check_variability(model: "PopModel") -> None:
                     f"variability names {name!r}, which is no parameter of the model; there are "
                     f"{listed(model.parameters)}.{nearest(name, model.parameters)}"
                 )
-            if isinstance(block, AbstractGrouped):
+            if isinstance(block, AbstractGrouped | Mixture):
                 continue
             if name in seen:
                 raise ValueError(f"{name} is in more than one part of variability; keep it in one.")
@@ -172,27 +187,43 @@ def check_derived(model: "PopModel") -> None:
 
 
 def check_subject_effects_only(model: "PopModel", what: str) -> None:
-    """Refuse random effects that a method for normal effects of subjects cannot honour.
+    """Refuse all but what a method for normal effects of subjects and their occasions can honour.
+
+    What is honoured is on a list (`HONOURED`); whatever is not, and so all that is added to popbayes later,
+    is refused.
 
     Raises
     ------
     ValueError
-        With the parts of `variability` concerned, and what to do.
+        With the parts of `variability` and the covariate effects concerned, why, and what to do.
     """
     beyond = beyond_subject_effects(model)
-    beyond += [f"covariate.Select on {name}" for name, _ in model.selections]
+    every = ((name, one) for name, parameter in model.parameters.items() for one in parameter.covariates)
+    beyond += [
+        f"covariate.{type(one).__name__} on {name}, whose coefficients or values have no prior of their own"
+        for name, one in every
+        if not isinstance(one, HONOURED_COVARIATES)
+    ]
     if beyond:
         raise ValueError(
-            f"{what} needs normal random effects of subjects with estimated or independent correlations, and "
-            f"coefficients with priors of their own; the model has {'; '.join(beyond)}. Use pb.fit, which "
-            "samples them all."
+            f"{what} needs normal random effects of subjects and their occasions, with estimated or no "
+            "correlations, and coefficients with priors of their own; the model has "
+            f"{'; '.join(beyond)}. Use pb.fit, which samples them all."
         )
 
 
 def beyond_subject_effects(model: "PopModel") -> list[str]:
-    """What a model has beyond normal random effects of subjects, in words; empty where there is nothing."""
-    beyond = [f"variability.{one.block.kind} (by {', '.join(one.block.columns)})" for one in model.groupings]
-    beyond += [f"Student-t effects of {', '.join(names)}" for names, _ in model.tails]
+    """What a model has beyond normal random effects of subjects and their occasions, and why it is beyond."""
+    beyond = []
+    for block in model.variability:
+        if isinstance(block, Level):
+            text = f"by {', '.join(block.columns)}: subjects that share an effect are not independent"
+            beyond.append(f"variability.Level ({text})")
+        elif not isinstance(block, HONOURED):
+            beyond.append(f"variability.{type(block).__name__} of {', '.join(block.names)}")
+    beyond += [f"Student-t effects of {', '.join(names)} (they are not normal)" for names, _ in model.tails]
+    beyond += [f"covariate.Impute of {one.column}" for one in model.imputation]
+    beyond += [f"the Box-Cox scale of {n}" for n, one in model.parameters.items() if one.scale == "boxcox"]
     beyond += [f"known correlations of {', '.join(names)}" for names, _ in model.fixed_correlations]
     return beyond
 
@@ -215,3 +246,28 @@ def check_separate_priors(model: "PopModel", what: str, *, to_start: bool = Fals
             f"{what} would leave out {' and '.join(joint)}. Use use_priors=False (maximum likelihood), or "
             "pb.fit."
         )
+
+
+def imputations(given: Any) -> tuple[Impute, ...]:
+    """One, several or no models of covariates, as a tuple."""
+    several = (given,) if isinstance(given, Impute) else tuple(given or ())
+    for one in several:
+        if not isinstance(one, Impute):
+            raise TypeError(f"imputation takes covariate.Impute('WT', ...), not {one!r}.")
+    return several
+
+
+def variability_parts(variability: Any) -> tuple[AbstractVariability | Mixture, ...]:
+    """One, several or no parts, as a tuple."""
+    if variability is None:
+        return ()
+    blocks: Iterable[Any] = (
+        (variability,) if isinstance(variability, AbstractVariability | Mixture) else tuple(variability)
+    )
+    for block in blocks:
+        if not isinstance(block, AbstractVariability | Mixture):
+            raise TypeError(
+                "variability must be variability.Independent([...]) or variability.Correlated([...]), "
+                f"not {block!r}."
+            )
+    return tuple(blocks)

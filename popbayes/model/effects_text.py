@@ -52,7 +52,7 @@ def effects_text(model: "PopModel") -> list[str]:
 
 
 def _grouping_text(one: "Grouping") -> Iterable[str]:
-    way = "   [centred]" if one.block.centred else "   [non-centred]"
+    way = {True: "   [centred]", False: "   [non-centred]", None: ""}[one.block.centred]
     effects = [f"{_greek(one)}_{name},{one.block.index}" for name in one.names]
     sds = [_sd(one, name) for name in one.names]
     if one.block.correlated:

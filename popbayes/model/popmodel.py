@@ -1,8 +1,8 @@
 """`PopModel`: who has which parameters, how they differ and how they are observed; checked for names."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
@@ -11,15 +11,18 @@ import numpy as np
 from popbayes import dims
 from popbayes.data.design import COVARIATE_RULES, Design
 from popbayes.data.events import EventTable
-from popbayes.model import checks, printing
+from popbayes.model import checks, columns, printing, written
+from popbayes.model.further import Further, all_odds, further
 from popbayes.model.individual import individual_values, locations
 from popbayes.model.levels import Grouping, added
 from popbayes.model.rows import Row, population_rows
-from popbayes.observation.endpoints import ObservationModel, observation_fields
-from popbayes.parameters.derived import derived_from_dict
-from popbayes.parameters.effect import Coefficient, Values
+from popbayes.model.states import States, drawn_columns, states_of
+from popbayes.observation.endpoints import ObservationModel
+from popbayes.parameters.effect import Coefficient, Columns, Values
 from popbayes.parameters.family import AbstractPrior
-from popbayes.parameters.parameter import Parameter, parameter_from_dict
+from popbayes.parameters.mixture import Mixture
+from popbayes.parameters.odds import Odds
+from popbayes.parameters.parameter import Parameter
 from popbayes.parameters.priors import Fixed
 from popbayes.parameters.random_effects import Fixed as FixedEffects
 from popbayes.parameters.selection import Select
@@ -28,13 +31,9 @@ from popbayes.parameters.variability import (
     AbstractGrouped,
     AbstractVariability,
     Correlated,
-    variability_from_dict,
 )
-from popbayes.structural.base import AbstractStructural, structural_from_dict
+from popbayes.structural.base import AbstractStructural
 from popbayes.wording import listed
-
-FORMAT = 1
-"""Version of the JSON form."""
 
 
 @final
@@ -49,7 +48,8 @@ class PopModel:
     parameters : mapping of name to Parameter
         One for each parameter of the structural model; their order is that of tables.
     variability : variability, sequence of them, or None
-        Which parameters differ between subjects; a parameter may be in one only.
+        Which parameters differ between subjects, occasions and sites, and their subpopulations
+        (`variability.Mixture`); a parameter may be in one part of subjects only.
     residual : residual error, or mapping of output to residual error
         How observations scatter around predictions; ``{"conc": ..., "effect": ...}`` for several kinds.
     name : str
@@ -62,6 +62,9 @@ class PopModel:
     censoring : censoring method, optional
         What is done with observations beyond a limit: ``censoring.M3()`` unless told otherwise. Where it is
         given, measured values below their LLOQ count as beyond it too.
+    imputation : covariate.Impute, or sequence of them
+        Models of covariates that are missing for some subjects. One may regress on another that comes
+        before it.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class PopModel:
     derived: Any = ()
     dvid: Mapping[int, str] | None = None
     censoring: Any = None
+    imputation: Any = ()
 
     def __post_init__(self) -> None:
         if self.covariate_rule not in COVARIATE_RULES:
@@ -87,12 +91,15 @@ class PopModel:
         checks.check_parts(self)
         named = {name: checks.named_parameter(name, one) for name, one in self.parameters.items()}
         object.__setattr__(self, "parameters", named)
-        object.__setattr__(self, "variability", _blocks(self.variability))
+        object.__setattr__(self, "variability", checks.variability_parts(self.variability))
         object.__setattr__(self, "derived", checks.derived_priors(self.derived))
+        object.__setattr__(self, "imputation", checks.imputations(self.imputation))
         checks.check_parameters(self)
         checks.check_variability(self)
         checks.check_categories(self)
         checks.check_derived(self)
+        columns.check_mixture(self)
+        columns.check_imputation(self)
 
     @cached_property
     def observation(self) -> ObservationModel:
@@ -102,7 +109,26 @@ class PopModel:
     @cached_property
     def subject_blocks(self) -> tuple[AbstractVariability, ...]:
         """The parts of `variability` that are of subjects."""
-        return tuple(block for block in self.variability if not isinstance(block, AbstractGrouped))
+        return tuple(
+            block
+            for block in self.variability
+            if isinstance(block, AbstractVariability) and not isinstance(block, AbstractGrouped)
+        )
+
+    @cached_property
+    def mixture(self) -> Mixture | None:
+        """The subpopulations, where the model has any."""
+        return next((block for block in self.variability if isinstance(block, Mixture)), None)
+
+    @cached_property
+    def further(self) -> tuple[Further, ...]:
+        """Population values of Box-Cox scales, mixtures and imputation."""
+        return further(self)
+
+    @property
+    def odds(self) -> tuple[Odds, ...]:
+        """Probabilities of classes and of the levels of imputed categories."""
+        return all_odds(self)
 
     @cached_property
     def groupings(self) -> tuple[Grouping, ...]:
@@ -179,7 +205,11 @@ class PopModel:
         """Columns of the event table that the model uses."""
         every = (parameter.covariates for parameter in self.parameters.values())
         effects = (name for covariates in every for one in covariates for name in one.columns)
-        return tuple(dict.fromkeys((*effects, *getattr(self.structural, "covariates", ()))))
+        imputed = (name for one in self.imputation for name in (one.column, *one.columns))
+        mixed = () if self.mixture is None else self.mixture.covariates
+        of_class = (name for one in mixed for name in one.columns)
+        own = getattr(self.structural, "covariates", ())
+        return tuple(dict.fromkeys((*effects, *own, *of_class, *imputed)))
 
     def coefficients(self, parameter: str) -> tuple[Coefficient, ...]:
         """The coefficients of all covariate effects on a parameter, known ones included."""
@@ -198,6 +228,10 @@ class PopModel:
         groups = {one.key: one.block.columns for one in self.groupings}
         return Design.of(data, self.covariate_columns, self.covariate_rule, groups)
 
+    def states(self, design: Design) -> States | None:
+        """Classes and missing categories of the subjects; None where the model has no such thing."""
+        return states_of(self, design)
+
     @cached_property
     def fixed(self) -> dict[str, Any]:
         """Known values by their names in the equations: scalars, or (n_level,) for several coefficients."""
@@ -208,6 +242,7 @@ class PopModel:
             for one in self.coefficients(name):
                 if one.is_fixed:
                     found[one.name] = np.full(len(one.labels) or (), one.prior.value)
+        found |= {one.name: one.known for one in self.further if one.known is not None}
         for level in self.groupings:
             if all(isinstance(prior, Fixed) for prior in level.priors.values()):
                 found[level.sd] = np.array([float(prior.quantile(0.5)) for prior in level.priors.values()])
@@ -218,7 +253,9 @@ class PopModel:
     @property
     def is_resolved(self) -> bool:
         """Whether all covariate references and levels are known."""
-        return all(one.is_resolved for parameter in self.parameters.values() for one in parameter.covariates)
+        mixed = () if self.mixture is None else self.mixture.covariates
+        effects = [one for parameter in self.parameters.values() for one in parameter.covariates]
+        return all(one.is_resolved for one in (*effects, *mixed, *self.imputation))
 
     def resolved(self, data: EventTable) -> "PopModel":
         """The same model with the covariate references and levels that it takes from data.
@@ -233,15 +270,7 @@ class PopModel:
         checks.check_columns(self, data)
         if self.is_resolved:
             return self
-        starts = np.unique(data.record_subject, return_index=True)[1]
-        first = {column: data.covariates[column][starts] for column in self.covariate_columns}
-        parameters = {
-            name: replace(
-                parameter, covariates=tuple(one.resolved_from(first) for one in parameter.covariates)
-            )
-            for name, parameter in self.parameters.items()
-        }
-        return replace(self, parameters=parameters)
+        return columns.resolved(self, data)
 
     def check(self, data: EventTable) -> None:
         """Refuse data that the model cannot be used on.
@@ -254,20 +283,23 @@ class PopModel:
             than the one that the model predicts.
         """
         checks.check_columns(self, data)
-        for parameter in self.parameters.values():
-            for one in parameter.covariates:
-                one.check_columns(data.covariates)
+        columns.check_values(self, data)
         self.structural.check_events(data)
         checks.check_observed(self, data)
 
-    def locations(self, values: Mapping[str, Values], design: Design, xp: Any = np) -> dict[str, Values]:
+    def locations(
+        self, values: Mapping[str, Values], design: Design, xp: Any = np, columns: Columns | None = None
+    ) -> dict[str, Values]:
         """Typical values with covariates, on the scales where random effects are added.
 
-        See `individual_parameters` for the arguments.
+        See `individual_parameters` for the arguments; `columns` are covariates (and "class", from 0) in
+        place of those of the design.
         """
         if not self.is_resolved:
             raise ValueError("Covariate references are not known yet: use model.resolved(data) first.")
-        return locations(self.parameters, {**self.fixed, **values}, design, xp)
+        known = {**self.fixed, **values}
+        at = drawn_columns(self, known, design, xp) if columns is None else columns
+        return locations(self.parameters, known, at, xp, self.mixture)
 
     def individual_parameters(
         self,
@@ -283,7 +315,8 @@ class PopModel:
         ----------
         values : mapping
             ``{P}_pop`` and ``beta_{P}_{COV}``: scalars or (..., 1); (..., n_level) for several
-            coefficients. Fixed ones may be left out.
+            coefficients. Fixed ones may be left out. What was drawn of each subject's class (`class_of`)
+            and missing covariates (`imputed_{column}`) too.
         eta : (..., n_subject, n_eta) or None
             Random effects in the order of `eta_names`; None for typical subjects.
         design : Design
@@ -298,8 +331,14 @@ class PopModel:
         -------
         dict of (..., n_segment), in the order of `parameters` and in their units
         """
-        columns = {} if eta is None else {name: eta[..., k] for k, name in enumerate(self.eta_names)}
-        return self.parameters_at(self.locations(values, design, xp), columns, design, xp, levels)
+        own = {} if eta is None else {name: eta[..., k] for k, name in enumerate(self.eta_names)}
+        places = self.locations(values, design, xp)
+        return self.parameters_at(places, own, design, xp, levels, self.shapes(values))
+
+    def shapes(self, values: Mapping[str, Values]) -> dict[str, Values]:
+        """Shapes of the random effects on Box-Cox scales, by parameter."""
+        known = {**self.fixed, **values}
+        return {one.parameter: known[one.name] for one in self.further if one.kind == "shape"}
 
     def parameters_at(
         self,
@@ -308,10 +347,11 @@ class PopModel:
         design: Design,
         xp: Any = np,
         levels: Mapping[str, Values] | None = None,
+        shapes: Mapping[str, Values] | None = None,
     ) -> dict[str, Values]:
         """Second half of `individual_parameters`: from `locations` and each parameter's random effect."""
         more = added(self, design, levels) if levels else None
-        return individual_values(self.parameters, places, effects, design, xp, more)
+        return individual_values(self.parameters, places, effects, design, xp, more, shapes)
 
     def population_rows(self, unit: str = "") -> list[Row]:
         """The rows of the parameter table; `unit` is that of the observations."""
@@ -319,16 +359,7 @@ class PopModel:
 
     def to_dict(self) -> dict[str, Any]:
         """The model as JSON values."""
-        return {
-            "format": FORMAT,
-            "name": self.name,
-            "structural": self.structural.to_dict(),
-            "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
-            "variability": [block.to_dict() for block in self.variability],
-            **self.observation.to_dict(),
-            "covariate_rule": self.covariate_rule,
-            "derived": [one.to_dict() for one in self.derived],
-        }
+        return written.to_dict(self)
 
     def to_json(self, indent: int | None = None) -> str:
         """The model as JSON; `from_json` makes an equal one."""
@@ -343,21 +374,7 @@ class PopModel:
         ValueError
             If the text is of a later format than this version reads.
         """
-        values = json.loads(text)
-        if values.get("format") != FORMAT:
-            raise ValueError(
-                f"The model is written in format {values.get('format')!r}; this popbayes reads {FORMAT}. "
-                "Use the version that wrote it."
-            )
-        return cls(
-            structural=structural_from_dict(values["structural"]),
-            parameters={name: parameter_from_dict(one) for name, one in values["parameters"].items()},
-            variability=[variability_from_dict(one) for one in values["variability"]],
-            **observation_fields(values),
-            name=values["name"],
-            covariate_rule=values.get("covariate_rule", "nocb"),
-            derived=[derived_from_dict(one) for one in values.get("derived", ())],
-        )
+        return cls(**written.from_dict(json.loads(text)))
 
     def equations(self) -> list[str]:
         """The model's equations and priors as lines of text."""
@@ -374,19 +391,3 @@ class PopModel:
 
     def _repr_latex_(self) -> str:
         return f"$$\n{self.latex()}\n$$"
-
-
-def _blocks(variability: Any) -> tuple[AbstractVariability, ...]:
-    """One, several or no parts, as a tuple."""
-    if variability is None:
-        return ()
-    blocks: Iterable[Any] = (
-        (variability,) if isinstance(variability, AbstractVariability) else tuple(variability)
-    )
-    for block in blocks:
-        if not isinstance(block, AbstractVariability):
-            raise TypeError(
-                "variability must be variability.Independent([...]) or variability.Correlated([...]), "
-                f"not {block!r}."
-            )
-    return tuple(blocks)

@@ -1,9 +1,10 @@
 """The rows of the parameter table: one for each quantity of the population, in model order."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from popbayes import dims
+from popbayes.model.further import Further
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.levels import AbstractLevels
 from popbayes.parameters.priors import Fixed
@@ -11,7 +12,7 @@ from popbayes.parameters.priors import Fixed
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
 
-Kind = Literal["pop", "beta", "omega", "level", "nu", "corr", "sigma"]
+Kind = Literal["pop", "beta", "shape", "delta", "prob", "omega", "level", "nu", "corr", "imputed", "sigma"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class Row:
     index : str, pair of str, or None
         Where in the variable: the parameter for `omega`, two parameters for `corr`, the level for a
         coefficient of several; None where the variable is a scalar.
-    kind : "pop", "beta", "omega", "level", "nu", "corr" or "sigma"
-        "level" is the SD of an occasion, site or study, "nu" the degrees of freedom of a Student-t.
+    kind : "pop", "beta", "omega", "level", "nu", "corr", "sigma", "shape", "delta", "prob" or "imputed"
+        "level" is the SD of an occasion, site or study, "nu" the degrees of freedom of a Student-t, "shape"
+        that of a Box-Cox scale, "delta" a step between the classes of a mixture, "prob" a probability of a
+        class or of a level of an imputed category, "imputed" a value of the model of a covariate.
     parameter : str
         The structural parameter it belongs to; empty for `corr` and `sigma`.
     unit : str
@@ -68,10 +71,13 @@ def population_rows(model: "PopModel", unit: str = "") -> list[Row]:
     """
     return [
         *_typical(model),
+        *_further(model, ("shape", "delta")),
+        *_probabilities(model, dims.CLASS),
         *_spread(model),
         *_correlations(model),
         *_tails(model),
         *_levels(model),
+        *_imputed(model),
         *_residual(model, unit),
     ]
 
@@ -86,6 +92,8 @@ def _row(
 def _typical(model: "PopModel") -> list[Row]:
     rows = []
     for name, parameter in model.parameters.items():
+        if parameter.column:
+            continue  # known for each subject: there is nothing of the population
         scale = parameter.scale
         rows.append(_row(dims.pop(name), None, "pop", name, parameter.unit, parameter.prior, scale))
         for one in parameter.covariates:
@@ -99,6 +107,41 @@ def _typical(model: "PopModel") -> list[Row]:
                 _row(coefficient.name, index, "beta", name, "", coefficient.prior, scale)
                 for index in coefficient.labels or (None,)
             ]
+    return rows
+
+
+def _further(model: "PopModel", kinds: tuple[str, ...]) -> list[Row]:
+    """Shapes and steps, with the coefficients of the classes' odds."""
+    mixed = {one.name for one in model.mixture.odds.coefficients} if model.mixture else set()
+    return [
+        row for one in model.further if one.kind in kinds or one.name in mixed for row in _rows_of(one, model)
+    ]
+
+
+def _rows_of(one: Further, model: "PopModel") -> list[Row]:
+    scale = model.parameters[one.parameter].scale if one.parameter else ""
+    return [
+        _row(one.name, index, cast(Kind, one.kind), one.parameter, "", one.prior, scale)
+        for index in one.labels or (None,)
+    ]
+
+
+def _probabilities(model: "PopModel", of: str) -> list[Row]:
+    return [
+        Row(odds.name, label, "prob", "", "", False, None, odds.describe(), "")
+        for odds in model.odds
+        if odds.of == of
+        for label in odds.labels
+    ]
+
+
+def _imputed(model: "PopModel") -> list[Row]:
+    """Values of the models of covariates; coefficients of a column's regression after it."""
+    rows = []
+    for one in model.imputation:
+        rows += _probabilities(model, one.column) if one.discrete else []
+        mine = {one.typical_name, one.sd_name, *(c.name for c in one.coefficients)}
+        rows += [row for each in model.further if each.name in mine for row in _rows_of(each, model)]
     return rows
 
 

@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 
-from popbayes.parameters.effect import AbstractColumn, Columns, Values
+from popbayes.parameters.effect import AbstractColumn, Columns, Values, logarithm
 
 
 @final
@@ -36,11 +36,11 @@ class Power(AbstractColumn):
 
     def log_multiplier(self, values: np.ndarray, beta: Values, xp: Any) -> Values:
         """``beta * log(x / ref)``."""
-        return beta * np.log(values / self.ref)
+        return beta * logarithm(values / self.ref)
 
     def term(self, columns: Columns) -> np.ndarray:
         """``log(x / ref)``."""
-        return np.log(columns[self.column] / self.ref)
+        return logarithm(columns[self.column] / self.ref)
 
     def text(self, value: str, beta: str) -> str:
         """``(WT / 70)^beta``."""

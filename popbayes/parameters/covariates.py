@@ -7,6 +7,7 @@ from popbayes.parameters.continuous import Exponential, Linear, Power
 from popbayes.parameters.effect import AbstractCovariate
 from popbayes.parameters.equation import Equation, Interaction
 from popbayes.parameters.growth import Allometry, Maturation
+from popbayes.parameters.impute import Impute
 from popbayes.parameters.levels import Categorical, Diplotype, Genotype
 from popbayes.parameters.priors import prior_from_dict
 from popbayes.parameters.selection import Select, selection_from_dict
@@ -20,12 +21,14 @@ __all__ = [
     "Equation",
     "Exponential",
     "Genotype",
+    "Impute",
     "Interaction",
     "Linear",
     "Maturation",
     "Power",
     "Select",
     "covariate_from_dict",
+    "imputation_from_dict",
 ]
 
 KINDS: dict[str, Callable[..., AbstractCovariate]] = {
@@ -65,6 +68,13 @@ def covariate_from_dict(values: Mapping[str, Any]) -> AbstractCovariate:
             f"There is no covariate effect {kind!r}; there are {listed(KINDS)}.{nearest(kind, KINDS)}"
         )
     return KINDS[kind](**{name: _read(one) for name, one in given.items()})
+
+
+def imputation_from_dict(values: Mapping[str, Any]) -> Impute:
+    """Make the model of a covariate from what `to_dict` gave."""
+    given = dict(values)
+    covariates = tuple(covariate_from_dict(one) for one in given.pop("covariates"))
+    return Impute(covariates=covariates, **{name: _read(one) for name, one in given.items()})
 
 
 def _read(value: Any) -> Any:

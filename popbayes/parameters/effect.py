@@ -314,6 +314,11 @@ class AbstractColumn(AbstractCovariate):
         return rf"\mathrm{{median}}({column})" if self.ref is None else f"{self.ref:g}"
 
 
+def logarithm(values: Any) -> Any:
+    """Natural logarithm of a column, an array or (where it is imputed) a graph variable."""
+    return np.log(values) if isinstance(values, np.ndarray) else values.log()
+
+
 def level(value: Any) -> str:
     """The label of a level: text as it is, numbers without a trailing ``.0``."""
     number = real_number(value)

@@ -17,11 +17,11 @@ class AbstractGrouped(AbstractVariability):
 
     lkj: Any = None
 
-    def __init__(self, names: Sequence[str], sd: Any, lkj: Any, centred: bool):
+    def __init__(self, names: Sequence[str], sd: Any, lkj: Any, centred: bool | None):
         for name, value in (
             ("names", names),
             ("sd", sd),
-            ("centred", bool(centred)),
+            ("centred", centred),
             ("nu", None),
             ("lkj", lkj),
         ):
@@ -83,8 +83,9 @@ class Occasion(AbstractGrouped):
         Of each effect's standard deviation, :math:`\gamma`.
     lkj : float, optional
         Correlated effects, with this shape of the LKJ prior; independent without it.
-    centred : bool
-        Sample the effects themselves rather than standardised ones.
+    centred : bool, optional
+        Sample the effects themselves (True) or standardised ones (False). Left out, `popbayes.fit` decides by
+        the information in the data; `popbayes.build` takes standardised ones.
 
     References
     ----------
@@ -94,7 +95,12 @@ class Occasion(AbstractGrouped):
     by: str = "OCC"
 
     def __init__(
-        self, names: Sequence[str], by: str = "OCC", sd: Any = None, lkj: Any = None, centred: bool = False
+        self,
+        names: Sequence[str],
+        by: str = "OCC",
+        sd: Any = None,
+        lkj: Any = None,
+        centred: bool | None = None,
     ):
         object.__setattr__(self, "by", by)
         super().__init__(names, sd, lkj, centred)
@@ -156,7 +162,7 @@ class Level(AbstractGrouped):
         sd: Any = None,
         within: str | None = None,
         lkj: Any = None,
-        centred: bool = False,
+        centred: bool | None = None,
     ):
         if not isinstance(column, str) or not column or column == SUBJECT_COLUMN:
             raise ValueError(

@@ -15,6 +15,7 @@ from popbayes.parameters.effect import (
     Columns,
     Values,
     latex_column,
+    logarithm,
     plain,
 )
 from popbayes.parameters.family import AbstractPrior, real_number
@@ -177,7 +178,7 @@ class Maturation(AbstractCovariate):
     def log_factor(self, columns: Columns, values: Mapping[str, Values], parameter: str, xp: Any) -> Values:
         """``-log(1 + (TM50 / x)^hill)``, which does not overflow."""
         tm50, hill = (values[one.name] for one in self.coefficients(parameter))
-        return -xp.log1p(xp.exp(hill * (xp.log(tm50) - np.log(columns[self.column]))))
+        return -xp.log1p(xp.exp(hill * (xp.log(tm50) - logarithm(columns[self.column]))))
 
     def written(self, parameter: str) -> str:
         """The sigmoid as text."""

@@ -78,8 +78,10 @@ class AbstractLevels(AbstractColumn):
         codes = self._codes(values)
         if not self.levels:
             return beta * (codes > 0).astype(np.float64)
-        is_level = (codes[None, :] == np.arange(1, len(self.others) + 1)[:, None]).astype(np.float64)
-        return xp.matmul(beta, is_level)
+        is_level = codes[..., None, :] == np.arange(1, len(self.others) + 1)[:, None]
+        if codes.ndim > 1:
+            return np.matmul(beta[..., None, :], is_level.astype(np.float64))[..., 0, :]
+        return xp.matmul(beta, is_level.astype(np.float64))
 
     def term(self, columns: Columns) -> np.ndarray:
         """1 away from the reference, where there are two levels."""
@@ -91,14 +93,15 @@ class AbstractLevels(AbstractColumn):
         """0 for the reference, then the place among the other levels, (n,)."""
         known = (self.ref, *(self.others or ()))
         place = {name: code for code, name in enumerate(known)}
-        labels = [self.label(one) for one in values]
+        found, inverse = np.unique(values, return_inverse=True)
+        labels = [self.label(one) for one in found]
         for label in labels:
             if label not in place:
                 raise ValueError(
                     f"Column {self.column} has the level {label!r}, which the model does not know; it knows "
                     f"{listed(known)}.{nearest(label, known)}"
                 )
-        return np.array([place[label] for label in labels])
+        return np.array([place[label] for label in labels], dtype=np.int64)[inverse].reshape(np.shape(values))
 
     def text(self, value: str, beta: str) -> str:
         """``exp(beta [SEX = 2])``."""
@@ -201,13 +204,15 @@ class Genotype(AbstractColumn):
                     f"text with variant=['*2', ...]; it has {np.unique(counts)[:5].tolist()}."
                 )
             return counts.astype(np.float64)
-        pairs = [[part.strip() for part in str(one).split("/")] for one in values]
-        for one, pair in zip(values, pairs, strict=True):
+        found, inverse = np.unique(values, return_inverse=True)
+        pairs = [[part.strip() for part in str(one).split("/")] for one in found]
+        for one, pair in zip(found, pairs, strict=True):
             if len(pair) != 2 or not all(pair):
                 raise ValueError(
                     f"Column {self.column} has {str(one)!r}, which is no diplotype such as '*1/*2'."
                 )
-        return np.array([sum(one in self.variant for one in pair) for pair in pairs], dtype=np.float64)
+        counts = np.array([sum(one in self.variant for one in pair) for pair in pairs], dtype=np.float64)
+        return counts[inverse].reshape(np.shape(values))
 
     def score(self, values: np.ndarray) -> np.ndarray:
         """`g` of the equation, (n,)."""

@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
@@ -91,6 +92,12 @@ class AbstractVariability:
 
     def check(self) -> None:
         """Check what a subclass adds."""
+
+    def sampled(self, centred: bool) -> Self:
+        """The same random effects, said to be sampled centred or not."""
+        made = copy(self)
+        object.__setattr__(made, "centred", centred)
+        return made
 
     @property
     def kind(self) -> str:

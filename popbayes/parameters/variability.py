@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from popbayes.parameters.covariates import covariate_from_dict
 from popbayes.parameters.grouped import AbstractGrouped, Level, Occasion
+from popbayes.parameters.mixture import Mixture
 from popbayes.parameters.priors import prior_from_dict
 from popbayes.parameters.random_effects import (
     AbstractVariability,
@@ -24,6 +26,7 @@ __all__ = [
     "Fixed",
     "Independent",
     "Level",
+    "Mixture",
     "Occasion",
     "positive_prior",
     "variability_from_dict",
@@ -32,7 +35,7 @@ __all__ = [
 KINDS = {kind.__name__: kind for kind in (Independent, Correlated, Block, Fixed, Occasion, Level)}
 
 
-def variability_from_dict(values: Mapping[str, Any]) -> AbstractVariability:
+def variability_from_dict(values: Mapping[str, Any]) -> AbstractVariability | Mixture:
     """Make random effects from what `to_dict` gave.
 
     Raises
@@ -42,6 +45,9 @@ def variability_from_dict(values: Mapping[str, Any]) -> AbstractVariability:
     """
     given = dict(values)
     kind = given.pop("kind", None)
+    if kind == Mixture.kind:
+        given["shift"] = {name: prior_from_dict(one) for name, one in given["shift"].items()}
+        return Mixture(**{**given, "covariates": [covariate_from_dict(one) for one in given["covariates"]]})
     if kind not in KINDS:
         raise ValueError(
             f"There is no variability {kind!r}; there are {listed(KINDS)}.{nearest(kind, KINDS)}"

@@ -1,6 +1,7 @@
 """Pictures of individual fits, twelve subjects a page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from popbayes.data.events import EventTable
-from popbayes.diagnostics.curves import curves
+from popbayes.diagnostics.curves import curves, drawn_endpoint
 from popbayes.infer.tree import study_of
 from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, expect, label, on_log, picture, styled
 
@@ -30,6 +31,7 @@ def plot_individual(
     subjects: Sequence[Any] | None = None,
     interval: float = 0.9,
     log: bool = False,
+    endpoint: str | None = None,
 ) -> Figure:
     """Draw the observations of each subject with the predicted curves.
 
@@ -48,13 +50,17 @@ def plot_individual(
         Probability of the band.
     log : bool
         Logarithmic axis of the observations.
+    endpoint : str, optional
+        Which endpoint, of several; the first one that is measured.
 
     Returns
     -------
     matplotlib Figure
     """
     expect(dt, xr.DataTree, "", "plot_individual", "fit")
-    events = study_of(dt).events
+    study = study_of(dt)
+    events, name = study.events, drawn_endpoint(study.model, endpoint)
+    several = len(study.model.observation.endpoints) > 1
     if subjects is not None:
         events = events.subset(subjects)
     pages = -(-events.n_subject // PER_PAGE)
@@ -65,7 +71,9 @@ def plot_individual(
     rows = -(-len(labels) // columns)
     figure = picture(max(4.8, 2.7 * columns), 1.1 + 2.15 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    found = curves(dt, subjects=labels, interval=interval)
+    found = curves(dt, subjects=labels, interval=interval, endpoint=name)
+    own = study.model.observation.endpoint_of
+    events = _of_endpoint(events, [number for number, one in own.items() if one == name] if several else None)
     for number, subject in enumerate(labels):
         _panel(axes[number], events, subject, found[subject], interval)
     for ax in axes[len(labels) :]:
@@ -81,8 +89,16 @@ def plot_individual(
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles[::-1], names[::-1], loc="outside upper right", ncols=4 if columns > 2 else 2)
     where = f", page {page} of {pages}" if pages > 1 else ""
-    figure.suptitle(f"Individual fits{where}", x=0.01, ha="left")
+    figure.suptitle(f"Individual fits{f', {name}' if several else ''}{where}", x=0.01, ha="left")
     return figure
+
+
+def _of_endpoint(events: EventTable, dvid: list[int] | None) -> EventTable:
+    """The table with observations of some DVID only; as it is for None."""
+    if dvid is None:
+        return events
+    other = events.is_obs & ~np.isin(events.dvid, dvid)
+    return replace(events, evid=np.where(other, 2, events.evid), mdv=np.where(other, 1, events.mdv))
 
 
 def _panel(ax: Axes, events: EventTable, subject: Any, curve: xr.Dataset, interval: float) -> None:

@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from popbayes.plots.plot_vpc_outcomes import draw_categories, draw_survival
 from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, expect, label, on_log, picture, styled
 
 NAMES = {
@@ -37,22 +38,30 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
     -------
     matplotlib Figure
         One panel for each stratum; below it, where there are limits of quantification, one of the percentage
-        of observations below them.
+        of observations below them. For an endpoint of categories one panel for each; for one of events the
+        survival curve (`log` and `points` have no meaning there).
     """
+    for holds, draw in (("category", draw_categories), ("at_risk", draw_survival)):
+        if isinstance(checked, xr.Dataset) and holds in checked:
+            return draw(checked, _bands(checked.attrs), _title({"pred_corr": 0, **checked.attrs}))
     expect(checked, xr.Dataset, "stratum_of", "plot_vpc", "vpc")
     n = checked.sizes["stratum"]
     columns = min(n, MOST_COLUMNS)
     rows = -(-n // columns)
     below = "below" in checked
     figure = picture(*_size(n, rows, columns, below))
-    axes, under = _axes(figure, rows, columns, below)
-    hidden, floor = _scale(axes[0], checked, log, points)
+    apart = "endpoint" in checked.coords  # several endpoints, each in its own units
+    axes, under = _axes(figure, rows, columns, below, apart)
+    hidden, floor = (0, -np.inf) if apart else _scale(axes[0], checked, log, points)
     for number, ax in enumerate(axes):
         if number >= n:
             for empty in (ax, *under[number : number + 1]):
                 empty.set_visible(False)
             continue
         one = checked.isel(stratum=number)
+        if apart:
+            more, floor = _scale(ax, _alone(checked, number), log, points)
+            hidden += more
         one = one.sel(bin=np.isfinite(one["middle"]))
         if points:
             inside = ((checked["stratum_of"] == number) & (checked["bin_of"] >= 0)).to_numpy()
@@ -62,7 +71,7 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
             _limits(ax, checked, number)
             _fraction_below(under[number], one)
         if n > 1:
-            ax.set_title(str(one["stratum"].item()))
+            ax.set_title(str(one["endpoint" if apart else "stratum"].item()))
         if number % columns == 0:
             ax.set_ylabel(_observed_label(checked.attrs))
             for lower in under[number : number + 1]:
@@ -94,13 +103,19 @@ def _size(n: int, rows: int, columns: int, below: bool) -> tuple[float, float]:
     return 3.4 * columns + 0.6, 1.2 + 2.8 * rows * (1 + below / 3)
 
 
-def _axes(figure: Figure, rows: int, columns: int, below: bool) -> tuple[list[Axes], list[Axes]]:
-    """Panels of the percentiles, with one scale for all, and of the percentages below a limit, if any."""
+def _alone(checked: xr.Dataset, number: int) -> xr.Dataset:
+    """One stratum with its observations."""
+    mine = (checked["stratum_of"] == number).to_numpy()
+    return checked.isel(stratum=[number], obs=np.flatnonzero(mine))
+
+
+def _axes(figure: Figure, rows: int, columns: int, below: bool, apart: bool) -> tuple[list[Axes], list[Axes]]:
+    """Panels of the percentiles, with one scale unless `apart`, and of the percentages below a limit."""
     if not below:
-        return list(figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()), []
+        return list(figure.subplots(rows, columns, squeeze=False, sharey=not apart).ravel()), []
     grid = figure.subplots(2 * rows, columns, squeeze=False, sharex="col", height_ratios=[3, 1] * rows)
     upper, lower = list(grid[::2].ravel()), list(grid[1::2].ravel())
-    for panels in (upper, lower):
+    for panels in (lower,) if apart else (upper, lower):
         for ax in panels[1:]:
             ax.sharey(panels[0])
     return upper, lower
@@ -202,12 +217,17 @@ def _title(attrs: dict[str, Any]) -> str:
     return name[0].upper() + name[1:]
 
 
+def _bands(attrs: dict[str, Any]) -> str:
+    """Say what the bands are."""
+    return (
+        f"Bands: {100 * attrs['interval']:g} % intervals over {attrs['n_replicate']} simulated studies"
+        f"{SUBJECTS[attrs['etas']]}"
+    )
+
+
 def _note(attrs: dict[str, Any], hidden: int) -> str:
     """Say what the bands are, and what is not as it seems."""
-    words = [
-        f"Bands: {100 * attrs['interval']:g} % intervals over {attrs['n_replicate']} simulated studies"
-        f"{SUBJECTS[attrs['etas']]}; ticks on top: edges of the bins."
-    ]
+    words = [f"{_bands(attrs)}; ticks on top: edges of the bins."]
     if attrs["n_uncorrected"]:
         words.append(f"{attrs['n_uncorrected']} observations with a prediction of 0 are not corrected.")
     if hidden:

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -12,7 +13,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from popbayes.diagnostics.convergence import LEAST_BFMI, LEAST_ESS, MOST_RHAT
+from popbayes.diagnostics.curves import measured_endpoints
 from popbayes.diagnostics.gof import gof
+from popbayes.diagnostics.iterations import iterations
 from popbayes.diagnostics.loo import loo
 from popbayes.diagnostics.result import Table, notes_html
 from popbayes.diagnostics.shrinkage import shrinkage
@@ -23,6 +26,7 @@ from popbayes.dims import ETA
 from popbayes.infer.tree import Study, draws_or_estimate, is_estimate, study_of
 from popbayes.plots.plot_gof import plot_gof
 from popbayes.plots.plot_individual import n_pages, plot_individual
+from popbayes.plots.plot_iterations import plot_iterations
 from popbayes.plots.plot_shrinkage import plot_shrinkage
 from popbayes.plots.plot_vpc import plot_vpc
 from popbayes.plots.style import png
@@ -80,11 +84,20 @@ def convergence_section(table: Table) -> Section:
 
 def estimation_section(dt: xr.DataTree, table: Table) -> Section:
     """What speaks against an estimate; or that nothing does."""
+    figures = (
+        illustration(
+            plot_iterations(iterations(dt)),
+            "A panel for each estimated value and one for the objective, against the number of the "
+            "iteration.",
+            "Values and objective at every iteration; band: the estimate with its standard error; dashed: "
+            "where SAEM begins to average.",
+        ),
+    )
     if table.messages:
-        return convergence_section(table)
+        return replace(convergence_section(table), figures=figures)
     words = f"No problem was found: {method_text(dt)}; the objective is at a minimum in every direction."
     html = f'<div class="verdict good"><p>{escape(words)}</p></div>'
-    return Section("convergence", "Convergence", html=Markup(html))
+    return Section("convergence", "Convergence", html=Markup(html), figures=figures)
 
 
 def parameter_section(table: Table) -> Section:
@@ -106,19 +119,22 @@ def model_section(study: Study) -> Section:
 
 def individual_section(dt: xr.DataTree) -> Section:
     """Pages of individual fits."""
-    pages = n_pages(dt)
+    pages, endpoints = n_pages(dt), measured_endpoints(study_of(dt).model)
     shown = range(1, min(pages, MOST_PAGES) + 1)
+    if not endpoints:
+        return Section("individual", "Individual fits", words=("Categories and events have no curve.",))
     caption = (
         "Observations (points), individual prediction with its 90 % band (solid) and population prediction "
         "(dashed) of each subject."
     )
     figures = tuple(
         illustration(
-            plot_individual(dt, page=page),
-            f"Individual fits, page {page} of {pages}: observed and predicted values against time, one panel "
-            "a subject.",
+            plot_individual(dt, page=page, endpoint=endpoint),
+            f"Individual fits of {endpoint}, page {page} of {pages}: observed and predicted values "
+            "against time, one panel a subject.",
             caption,
         )
+        for endpoint in endpoints
         for page in shown
     )
     left = (f"The first {MOST_PAGES} of {pages} pages are shown.",) if pages > MOST_PAGES else ()
@@ -127,17 +143,19 @@ def individual_section(dt: xr.DataTree) -> Section:
 
 def gof_section(dt: xr.DataTree) -> Section:
     """Goodness of fit, and the random effects where there are any."""
-    fitted = gof(dt)
+    fitted, names = gof(dt), measured_endpoints(study_of(dt).model)
+    each = {"": fitted} if len(names) < 2 else {f" of {name}": gof(dt, endpoint=name) for name in names}
     figures = [
         illustration(
-            plot_gof(fitted),
-            "Eight panels: observed against population and individual predictions, linear and logarithmic; "
-            "individual weighted residuals against time, time after dose and population prediction, and "
-            "their normal quantiles.",
+            plot_gof(one),
+            f"Eight panels{of}: observed against population and individual predictions, linear and "
+            "logarithmic; individual weighted residuals against time, time after dose and population "
+            "prediction, and their normal quantiles.",
             "Observed against predicted with the line of identity and a smooth; individual weighted "
             "residuals with lines at 0 and ±1.96 and a smooth. Residuals beyond ±3 are named by their "
             "subject.",
         )
+        for of, one in each.items()
     ]
     if ETA in draws_or_estimate(dt):
         figures.append(
@@ -174,10 +192,13 @@ def shrinkage_section(dt: xr.DataTree) -> Section:
 
 def vpc_section(simulated: xr.DataTree) -> Section:
     """Visual predictive checks, without and with prediction correction; what cannot be made is said."""
-    figures, words = [], []
-    for pred_corr in (False, True):
+    figures, words = _outcome_checks(simulated)
+    measured = measured_endpoints(study_of(simulated).model)
+    for pred_corr in (False, True) if measured else ():
         try:
-            figure = plot_vpc(vpc(simulated, pred_corr=pred_corr))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*of which percentiles say nothing")
+                figure = plot_vpc(vpc(simulated, pred_corr=pred_corr))
         except ValueError as problem:
             words.append(f"{'Prediction-corrected: ' if pred_corr else ''}{problem}")
             continue
@@ -192,6 +213,26 @@ def vpc_section(simulated: xr.DataTree) -> Section:
             )
         )
     return Section("vpc", "Visual predictive check", words=tuple(words), figures=tuple(figures))
+
+
+def _outcome_checks(simulated: xr.DataTree) -> tuple[list[Illustration], list[str]]:
+    """Checks of categories and events, and why there is none of some."""
+    figures, words = [], []
+    for name in (k.endpoint for k in study_of(simulated).model.observation.kinds if k.law.categorical):
+        try:
+            figure = plot_vpc(vpc(simulated, endpoint=name))
+        except ValueError as problem:
+            words.append(str(problem))
+            continue
+        figures.append(
+            illustration(
+                figure,
+                f"Visual predictive check of {name}: observed percentages against time, over the intervals "
+                "of the same percentages in simulated studies.",
+                f"{name}: observed (black) over the interval of simulated studies.",
+            )
+        )
+    return figures, words
 
 
 def loo_section(dt: xr.DataTree) -> Section:

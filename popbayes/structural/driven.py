@@ -3,10 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from popbayes.engine.declaration import Expression, Symbols
+from popbayes.engine.declaration import MODES, Expression, Symbols
+from popbayes.structural import typeset
 from popbayes.structural.base import AbstractStructural
+from popbayes.structural.effects import AbstractEffect
 from popbayes.structural.ode_base import AbstractOde
 
 
@@ -22,6 +24,17 @@ class AbstractDriven(AbstractOde):
     """
 
     pk: AbstractStructural
+
+    def __post_init__(self) -> None:
+        """Check what drives the response, and its effect."""
+        super().__post_init__()
+        check_driver(self.pk, type(self).__name__)
+        effect = getattr(self, "effect", None)
+        if effect is not None and not isinstance(effect, AbstractEffect):
+            raise TypeError(
+                f"effect must be a function of concentration such as pd.Emax(), not {effect!r}."
+                + (" Write it with brackets." if isinstance(effect, type) else "")
+            )
 
     #: Name of the response.
     response: ClassVar[str] = "effect"
@@ -50,6 +63,14 @@ class AbstractDriven(AbstractOde):
         """Outputs of the pharmacokinetic model, then the response."""
         return (*self.pk.outputs, self.response)
 
+    def equations(self) -> list[str]:
+        """The equations as text."""
+        return typeset.lines(self)
+
+    def latex(self) -> list[str]:
+        """The equations in LaTeX."""
+        return typeset.equations(self)
+
     def conc(self, state: Symbols, p: Symbols) -> Expression:
         """The concentration that drives the response."""
         return self.driver_outputs(state, p)[self.pk.outputs[0]]
@@ -60,3 +81,30 @@ class AbstractDriven(AbstractOde):
             **self.driver_outputs(state, p),
             self.response: self.observed(self.conc(state, p), state, p),
         }
+
+
+def check_driver(pk: Any, kind: str) -> None:
+    """Refuse what cannot drive a response: anything but a linear model that is a sum of exponentials.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With what was given, and what to do.
+    """
+    if not isinstance(pk, AbstractStructural):
+        raise TypeError(
+            f"pk of pd.{kind} must be a structural model such as pk.OneCompartment(), not {pk!r}."
+            + (" Write it with brackets." if isinstance(pk, type) else "")
+        )
+    staged = [name for name, way in pk.channels.items() if way.stages is not None]
+    if isinstance(pk, AbstractOde) or pk.solution != MODES or staged:
+        why = (
+            "is not linear" if isinstance(pk, AbstractOde)
+            else "absorbs through transit compartments" if staged
+            else "is solved by a matrix exponential"
+        )  # fmt: skip
+        raise ValueError(
+            f"pd.{kind} takes pharmacokinetics in closed form (pk.OneCompartment, TwoCompartment or "
+            f"ThreeCompartment with first- or zero-order absorption), but {type(pk).__name__} {why}. Write "
+            "both as equations in ode.System."
+        )

@@ -24,7 +24,12 @@ class AbstractEffect(Declared):
 
 @dataclass(frozen=True)
 class Linear(AbstractEffect):
-    r"""Effect in proportion to concentration: :math:`E = slope \cdot C`; parameter `slope`."""
+    r"""Effect in proportion to concentration: :math:`E = slope \cdot C`; parameter `slope`.
+
+    References
+    ----------
+    Holford & Sheiner, *Understanding the dose-effect relationship*, Clin. Pharmacokinet. 6 (1981) 429-453.
+    """
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -42,6 +47,10 @@ class LogLinear(AbstractEffect):
 
     Far above `C0` it rises by `slope` for each factor e of concentration; at zero it is zero, where the
     plain logarithm has no value.
+
+    References
+    ----------
+    Holford & Sheiner, *Understanding the dose-effect relationship*, Clin. Pharmacokinet. 6 (1981) 429-453.
     """
 
     @property
@@ -56,7 +65,12 @@ class LogLinear(AbstractEffect):
 
 @dataclass(frozen=True)
 class Emax(AbstractEffect):
-    r"""Saturable effect: :math:`E = E_{max} C / (EC_{50} + C)`; parameters `Emax` and `EC50`."""
+    r"""Saturable effect: :math:`E = E_{max} C / (EC_{50} + C)`; parameters `Emax` and `EC50`.
+
+    References
+    ----------
+    Holford & Sheiner, *Understanding the dose-effect relationship*, Clin. Pharmacokinet. 6 (1981) 429-453.
+    """
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -98,6 +112,11 @@ class Imax(AbstractEffect):
     ----------
     full : bool
         Inhibition can be complete: `Imax` is 1 and not a parameter; only `IC50` is.
+
+    References
+    ----------
+    Dayneka, Garg & Jusko, *Comparison of four basic models of indirect pharmacodynamic responses*,
+    J. Pharmacokinet. Biopharm. 21 (1993) 457-478.
     """
 
     full: bool = False

@@ -116,11 +116,11 @@ class Program:
             return text if own >= tightness else f"({text})"
 
         for name, *arguments in self.lines:
-            texts.append(_written(name, arguments, shown))
+            texts.append(operation_text(name, arguments, shown))
         return shown(self.result, 0)
 
 
-def _written(name: str, arguments: list[Any], shown: Any) -> tuple[str, int]:
+def operation_text(name: str, arguments: list[Any], shown: Any) -> tuple[str, int]:
     """Text of one operation, and how tightly it holds together."""
     tightness = TIGHTNESS.get(name, ATOM)
     if name == "neg":

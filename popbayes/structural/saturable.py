@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytensor.tensor as pt
 
 from popbayes.engine.declaration import Channel, Expression, Symbols
+from popbayes.structural import typeset
 from popbayes.structural.absorption import AbstractAbsorption, Intravenous
 from popbayes.structural.ode_base import AbstractOde, total
 
@@ -41,6 +42,12 @@ class AbstractNonlinear(AbstractOde):
     def __post_init__(self) -> None:
         """Check that the absorption is made of rates."""
         super().__post_init__()
+        if self.absorption is not None and not isinstance(self.absorption, AbstractAbsorption):
+            raise TypeError(
+                "absorption must be one of popbayes.pk, such as pk.FirstOrder(), "
+                f"not {self.absorption!r}."
+                + (" Write it with brackets." if isinstance(self.absorption, type) else "")
+            )
         ways = self.absorption.channels.values() if self.absorption else ()
         if any(getattr(way, "stages", None) is not None for way in ways):
             raise ValueError(
@@ -95,6 +102,14 @@ class AbstractNonlinear(AbstractOde):
     def outputs(self) -> tuple[str, ...]:
         """The concentration in central."""
         return ("conc",)
+
+    def equations(self) -> list[str]:
+        """The equations as text."""
+        return typeset.lines(self)
+
+    def latex(self) -> list[str]:
+        """The equations in LaTeX."""
+        return typeset.equations(self, amounts=[s for s in self.integrated if s not in ("target", "complex")])
 
     def concentration(self, state: Symbols, p: Symbols) -> Expression:
         """Concentration of what is eliminated and distributes."""
@@ -222,7 +237,13 @@ class TargetMediated(AbstractNonlinear):
     approximation : str
         - "full": the equations above; parameters `CL`, `R0`, `kdeg`, `kon`, `koff`, `kint`.
         - "QE", "QSS": binding is instant. Central holds all drug, free and bound, the state `target` all
-          target, and :math:`L = (d + \sqrt{d^2 + 4 K A/V}) / 2` with :math:`d = A/V - R_{tot} - K`,
+          target :math:`R_{tot}`,
+
+          .. math::
+             \frac{dA}{dt} &= \text{input} - CL\,L - V k_{int} \frac{R_{tot} L}{K + L}, \\
+             \frac{dR_{tot}}{dt} &= k_{deg} (R_0 - R_{tot}) - (k_{int} - k_{deg}) \frac{R_{tot} L}{K + L}
+
+          with :math:`L = (d + \sqrt{d^2 + 4 K A/V}) / 2` and :math:`d = A/V - R_{tot} - K`,
           where `K` is `Kd` (quasi-equilibrium) or `Kss` (quasi-steady state);
           parameters `CL`, `R0`, `kdeg`, `K`, `kint`.
         - "constant target": QSS with :math:`R_{tot} = R_0` throughout (Wagner); parameters `CL`, `R0`, `Kss`,
@@ -236,8 +257,10 @@ class TargetMediated(AbstractNonlinear):
     References
     ----------
     Mager & Jusko, *General pharmacokinetic model for drugs exhibiting target-mediated drug disposition*,
-    J. Pharmacokinet. Pharmacodyn. 28 (2001) 507-532; Gibiansky et al., *Approximations of the target-mediated
-    drug disposition model and identifiability of model parameters*, ibid. 35 (2008) 573-591.
+    J. Pharmacokinet. Pharmacodyn. 28 (2001) 507-532; Mager & Krzyzanski, *Quasi-equilibrium pharmacokinetic
+    model for drugs exhibiting target-mediated drug disposition*, Pharm. Res. 22 (2005) 1589-1596; Gibiansky
+    et al., *Approximations of the target-mediated drug disposition model and identifiability of model
+    parameters*, J. Pharmacokinet. Pharmacodyn. 35 (2008) 573-591.
     """
 
     approximation: str = "QSS"

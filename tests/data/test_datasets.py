@@ -1,5 +1,6 @@
 """The bundled studies."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ def test_the_list_counts_subjects_and_observations():
         "indometh": {"subjects": 6, "observations": 66},
         "phenobarb": {"subjects": 59, "observations": 155},
         "quinidine": {"subjects": 136, "observations": 361},
+        "warfarin_like": {"subjects": 32, "observations": 576},
     }
     assert (listed["description"].map(len) > 20).all()
 
@@ -38,6 +40,19 @@ def test_studies_carry_units_and_source(name):
     assert data.name == name
     assert "R " in data.source
     assert data.unused == ()
+
+
+def test_the_simulated_study_says_so_and_is_what_its_script_writes():
+    data = load_dataset("warfarin_like")
+    assert data.source.startswith("simulated by scripts/simulate_warfarin_like.py")
+    assert data.units["DV"] == "mg/L or %"
+    place = Path(__file__).parents[2] / "scripts" / "simulate_warfarin_like.py"
+    spec = importlib.util.spec_from_file_location("simulate_warfarin_like", place)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    table, own = script.design(np.random.default_rng(script.SEED)), data.to_frame()
+    for column in ("TIME", "AMT", "EVID", "WT", "AGE"):
+        np.testing.assert_array_equal(own[column].to_numpy(float), table[column].to_numpy(float))
 
 
 def test_theophylline_doses_are_milligrams_and_come_before_the_first_sample():

@@ -47,6 +47,14 @@ def test_a_flip_flopped_subject_is_named_with_the_values_of_both_modes(fit):
     assert "ka < CL/V" in found.messages[0]
 
 
+def test_the_chains_in_flip_flop_are_named_though_they_are_half_of_all(fit):
+    subject = fit["posterior"]["subject"].to_numpy()[4]
+    both = flipped(flipped(fit, 2, subject, np.log(17.0)), 3, subject, np.log(17.0))
+    table = traps(both).table
+    assert table["chains"].tolist() == ["2, 3", "2, 3"]
+    assert np.all(table["here"] > table["there"])
+
+
 def test_the_gap_is_counted_in_standard_deviations_within_chains(fit):
     posterior = fit["posterior"].to_dataset().copy(deep=True)
     eta = posterior["eta"].copy(deep=True)

@@ -6,11 +6,17 @@ import pytensor
 import pytest
 
 from popbayes import PopModel, build, censoring, outcome, pk, prior, residual, simulate, variability, vpc
+from popbayes import pd as pd_models
 from popbayes.data.events import read_events
+from popbayes.diagnostics.curves import curves, measured_endpoints
+from popbayes.diagnostics.gof import gof
 from popbayes.infer import pointwise
 from popbayes.infer.tree import Study
 from popbayes.observation.endpoints import ObservationModel
 from popbayes.parameters.parameter import Parameter
+from popbayes.plots.plot_individual import plot_individual
+from popbayes.plots.plot_vpc import plot_vpc
+from tests.infer.posing import posed
 from tests.tolerances import EXACT
 
 HALF, REAL = prior.HalfNormal(1.0), prior.Normal(0.0, 1.0)
@@ -165,3 +171,42 @@ def test_a_parameter_that_a_law_names_must_be_in_the_model():
     parameters = {name: one for name, one in joint_model().parameters.items() if name != "sig"}
     with pytest.raises(ValueError, match=r"needs a prior .* for sig"):
         joint_model(parameters=parameters, variability=None)
+
+
+def test_one_endpoint_is_drawn_and_judged_with_its_own_output():
+    """The curve is that of the output, the points those of its DVID; nothing is drawn of categories."""
+    model, data = joint_model(censoring=None), joint_data()
+    dt = posed(model, data, n=10)
+    assert measured_endpoints(model) == ("conc",)
+    with pytest.raises(ValueError, match=r"\(conc\): 'answer' is not one of them"):
+        plot_individual(dt, endpoint="answer")
+    figure = plot_individual(dt)
+    assert figure.get_suptitle() == "Individual fits, conc"
+    points = next(one for one in figure.axes[0].lines if one.get_label() == "observed")
+    assert len(points.get_xdata()) == 3
+    assert gof(dt, endpoint="falls").sizes["obs"] == 12
+    with pytest.raises(ValueError, match="Did you mean 'falls'"):
+        gof(dt, endpoint="fals")
+
+
+def test_a_response_is_drawn_over_the_response():
+    structural = pd_models.Direct(pk.OneCompartment(), effect=pd_models.Linear())
+    names = {name: Parameter(prior.LogNormal(2.0, 0.2)) for name in structural.parameters}
+    laws = {"conc": residual.Additive(HALF), "effect": residual.Additive(HALF)}
+    model = PopModel(structural, names, variability.Independent(["CL"], sd=HALF), laws)
+    times, nothing = (0.0, 1.0, 2.0), float("nan")
+    rows = [
+        (i, t, 10.0 * (t == 0), 1.0 + d if t else nothing, d) for i in (1, 2) for t in times for d in (1, 2)
+    ]
+    table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "DVID"])
+    table = table[(table["TIME"] > 0) | (table["DVID"] == 1)]
+    dt = posed(model, read_events(table), n=10)
+    conc, effect = (curves(dt, endpoint=name)[1]["ipred"].to_numpy() for name in ("conc", "effect"))
+    # at eta = 0 the mean over draws of E0 + slope C lies above that of C by more than E0's smallest draw
+    assert effect[0] > conc[0]
+    assert np.all(effect > float(dt["posterior"]["E0"].min()))
+    checked = vpc(simulate(model, read_events(table), n=20, seed=1))
+    assert checked["endpoint"].to_numpy().tolist() == ["conc", "effect"]
+    figure = plot_vpc(checked)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["conc", "effect"]
+    assert figure.axes[0].get_ylim() != figure.axes[1].get_ylim()

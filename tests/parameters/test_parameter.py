@@ -52,7 +52,10 @@ def test_a_parameter_survives_json():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: Parameter(prior.LogNormal(1, 1), scale="lgo"), r"log, logit, identity, not 'lgo'.*'log'"),
+        (
+            lambda: Parameter(prior.LogNormal(1, 1), scale="lgo"),
+            r"log, logit, identity, boxcox, not 'lgo'.*'log'",
+        ),
         (
             lambda: Parameter(prior.Normal(1, 1)).check_support("CL"),
             r"of CL is on the log scale and positive, but Normal.*prior.LogNormal",

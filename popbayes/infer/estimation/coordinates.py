@@ -11,6 +11,7 @@ from popbayes import dims
 from popbayes.data.design import Design
 from popbayes.infer.subject_logp import TINY, Values
 from popbayes.model import PopModel, Row
+from popbayes.model.levels import Grouping
 from popbayes.parameters.parameter import Parameter
 
 MOST_CORRELATED = 0.999
@@ -93,15 +94,13 @@ class Coordinates:
         partial: dict[Any, float] = {}
         for row, one in zip(self.rows, x, strict=True):
             if row.kind == "corr":
-                partial[row.index] = float(np.tanh(one))
+                partial[row.name, row.index] = float(np.tanh(one))
             elif row.index is None:
                 found[row.name] = np.float64(self._outward(row, one))
             else:
                 place = self._levels(row).index(str(row.index))
                 found[row.name][place] = self._outward(row, one)
-        if self.model.correlated_blocks:
-            found[dims.CORR] = self._correlations(partial)
-        return found
+        return found | self._correlations(partial)
 
     def natural(self, x: np.ndarray) -> np.ndarray:
         """The rows' own values (SDs, correlations, typical values) at coordinates `x`, (size,)."""
@@ -121,12 +120,14 @@ class Coordinates:
         """Labels along the dimension that `row.index` is a place in."""
         if row.kind == "omega":
             return list(self.model.eta_names)
+        if row.kind == "level":
+            return list(self._grouping(row.name).names)
         return [one.index for one in self.model.population_rows() if one.name == row.name]  # type: ignore[misc]
 
     def _read(self, row: Row, values: Mapping[str, Any]) -> float:
         if row.kind == "corr":
-            one, other = (self.model.eta_names.index(name) for name in row.index or ())
-            return float(np.asarray(values[dims.CORR])[one, other])
+            one, other = (self._correlated_names(row.name).index(name) for name in row.index or ())
+            return float(np.asarray(values[row.name])[one, other])
         if row.index is None:
             return float(np.asarray(values[row.name]))
         return float(np.asarray(values[row.name])[self._levels(row).index(str(row.index))])
@@ -138,7 +139,7 @@ class Coordinates:
 
     def _inward(self, row: Row, values: Values, partial: Mapping[Any, float]) -> float:
         if row.kind == "corr":
-            return float(np.arctanh(np.clip(partial[row.index], -MOST_CORRELATED, MOST_CORRELATED)))
+            return float(np.arctanh(np.clip(partial[row.name, row.index], -MOST_CORRELATED, MOST_CORRELATED)))
         value = self._read(row, values)
         if self._is_positive(row):
             return float(np.log(value))
@@ -163,43 +164,59 @@ class Coordinates:
 
     def _is_positive(self, row: Row) -> bool:
         """Whether it is an SD, or another argument of a residual error that is positive."""
-        return row.kind == "omega" or (
+        return row.kind in ("omega", "level") or (
             row.kind == "sigma" and self.model.observation.limits[row.name][0] == 0
         )
 
     def _parameter(self, row: Row) -> Parameter:
         return self.model.parameters[row.parameter]
 
+    def _grouping(self, name: str) -> Grouping:
+        """The level whose SDs or correlations a variable holds."""
+        return next(one for one in self.model.groupings if name in (one.sd, one.corr))
+
+    def _correlated_names(self, name: str) -> tuple[str, ...]:
+        """Parameters along both dimensions of a matrix of correlations."""
+        return self.model.eta_names if name == dims.CORR else self._grouping(name).names
+
+    @property
+    def _blocks(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Matrices of correlations, and parameters whose effects are correlated in them."""
+        own = [(dims.CORR, names) for names, _ in self.model.correlated_blocks]
+        return own + [(one.corr, one.names) for one in self.model.groupings if one.block.correlated]
+
     def _partial(self, values: Values) -> dict[Any, float]:
-        """Canonical partial correlations by pair, from the correlation matrix."""
+        """Canonical partial correlations by matrix and pair, from the correlation matrices."""
         found: dict[Any, float] = {}
-        for names, _ in self.model.correlated_blocks:
-            place = [self.model.eta_names.index(name) for name in names]
-            root = np.linalg.cholesky(np.asarray(values[dims.CORR])[np.ix_(place, place)])
+        for matrix, names in self._blocks:
+            place = [self._correlated_names(matrix).index(name) for name in names]
+            root = np.linalg.cholesky(np.asarray(values[matrix])[np.ix_(place, place)])
             for i in range(len(names)):
                 rest = 1.0
                 for j in range(i):
-                    found[names[j], names[i]] = float(root[i, j] / rest)
-                    rest *= np.sqrt(max(1e-300, 1.0 - found[names[j], names[i]] ** 2))
+                    share = float(root[i, j] / rest)
+                    found[matrix, (names[j], names[i])] = share
+                    rest *= np.sqrt(max(1e-300, 1.0 - share**2))
         return found
 
-    def _correlations(self, partial: Mapping[Any, float]) -> np.ndarray:
-        """Correlation matrix of all random effects from canonical partial correlations."""
-        number = len(self.model.eta_names)
-        corr = np.eye(number)
-        for names, _ in self.model.correlated_blocks:
-            place = [self.model.eta_names.index(name) for name in names]
+    def _correlations(self, partial: Mapping[Any, float]) -> dict[str, np.ndarray]:
+        """Correlation matrices of all random effects from canonical partial correlations."""
+        found: dict[str, np.ndarray] = {}
+        for matrix, names in self._blocks:
+            every = self._correlated_names(matrix)
+            place = [every.index(name) for name in names]
             root = np.eye(len(names))
             for i in range(len(names)):
                 rest = 1.0
                 for j in range(i):
-                    share = partial[names[j], names[i]]
+                    share = partial[matrix, (names[j], names[i])]
                     root[i, j] = share * rest
                     rest *= np.sqrt(1.0 - share**2)
                 root[i, i] = rest
+            corr = found.setdefault(matrix, np.eye(len(every)))
             corr[np.ix_(place, place)] = root @ root.T
-        np.fill_diagonal(corr, 1.0)
-        return corr
+            np.fill_diagonal(corr, 1.0)
+        return found
 
 
 def _place(parameter: Parameter, value: float) -> float:

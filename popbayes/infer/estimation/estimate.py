@@ -12,10 +12,12 @@ import xarray as xr
 from popbayes import building, dims
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
+from popbayes.infer.effects import is_known
 from popbayes.infer.estimation.coordinates import Coordinates
 from popbayes.infer.estimation.groups import result_groups
 from popbayes.infer.estimation.method import AbstractMethod, Found, Problem
 from popbayes.infer.estimation.priors import log_prior
+from popbayes.infer.failed import as_attribute, counted
 from popbayes.infer.population import given_values
 from popbayes.infer.progress import iterations
 from popbayes.infer.settings import Clock, checked_seed
@@ -108,11 +110,12 @@ def estimate(
     if coordinates.size == 0:
         raise ValueError("Every value of the model is fixed: there is nothing to estimate. Use pb.simulate.")
     method.check(study)
-    with iterations(f"popbayes: {method.name}", progress) as report:
+    with iterations(f"popbayes: {method.name}", progress) as report, counted(study) as failed:
         prior = log_prior(coordinates) if use_priors else None
         found = method.run(Problem(study, SubjectDensity(study), coordinates, prior, seed, report))
     try:
-        return _tree(study, coordinates, method, found, use_priors, seed, clock.stop())
+        attrs = {**clock.stop(), **as_attribute(estimation=failed)}
+        return _tree(study, coordinates, method, found, use_priors, seed, attrs)
     except Exception as error:
         raise AfterEstimationError(
             f"The estimation was done, but the DataTree could not be made: {error!r}. "
@@ -142,14 +145,21 @@ def starting_values(model: PopModel, given: Mapping[str, Any]) -> dict[str, Any]
         values[dims.OMEGA] = [prior.start() for prior in model.omega_priors.values()]
     if model.correlated_blocks:
         values[dims.CORR] = np.eye(len(model.eta_names))
+    for level in model.groupings:
+        if not all(is_known(level.priors)):
+            values[level.sd] = [prior.start() for prior in level.priors.values()]
+        if level.block.correlated:
+            values[level.corr] = np.eye(len(level.names))
     for name, prior in model.observation.priors.items():
         if not isinstance(prior, Fixed):
             values[name] = prior.start()
     scalars = {name for name, value in values.items() if np.ndim(value) == 0}
-    omega = given.get(dims.OMEGA)
-    if isinstance(omega, Mapping) and dims.OMEGA in values:
-        known = dict(zip(model.eta_names, values[dims.OMEGA], strict=True))
-        given = {**given, dims.OMEGA: {**known, **omega}}
+    names = {dims.OMEGA: model.eta_names} | {level.sd: level.names for level in model.groupings}
+    for label, own in names.items():
+        some = given.get(label)
+        if isinstance(some, Mapping) and label in values:
+            known = dict(zip(own, values[label], strict=True))
+            given = {**given, label: {**known, **some}}
     checked = given_values(model, {**values, **given})
     return {name: float(one[0][0]) if name in scalars else one[0] for name, one in checked.items()}
 
@@ -170,6 +180,7 @@ def _tree(
         "use_priors": int(use_priors),
         "converged": int(found.converged),
         "messages": json.dumps(messages),
+        "notes": json.dumps(found.notes),
         "n_iteration": len(found.trace["objective"]),
     }
     tree = new_tree(

@@ -3,9 +3,9 @@ r"""An estimate as groups of a DataTree: `estimates`, `eta`, `objective` and `tr
 | group | variables |
 |---|---|
 | estimates | the population values, named and shaped as in a posterior; and over `parameter` (rows of the parameter table that are estimated): `value`, `se`, `rse_percent`, `covariance` and `correlation` (parameter, parameter_); ``attrs["condition_number"]`` |
-| eta | `mode`, `sd` (subject, eta_of), `covariance`; `mean` where the method has it; `{P}` at the modes |
+| eta | `mode`, `sd` (subject, eta_of), `covariance`; `mean` where the method has it; `{P}` at the modes; of occasions `eta_occ` (modes), `eta_occ_sd` and `eta_occ_mean` (occasion, gamma_of) |
 | objective | over `approximation`: `minus2ll`, `ofv` (without n log 2 pi), `mc_error`, `aic`, `bic_subjects`, `bic_observations`, `bic_mixed`; `minus2ll_subject` (approximation, subject) |
-| trace | over `iteration`: `value` (iteration, parameter), `objective`, and what else the method says |
+| trace | over `iteration`: `value` (iteration, parameter), `objective`, and what else the method says (`smoothing`: the phase of SAEM; `gradient`: the decrease that the next step promises); `drift` (parameter): of SAEM's averages at the end, in standard errors |
 """  # noqa: E501
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from popbayes import dims
+from popbayes.infer.effects import Effects
 from popbayes.infer.estimation.coordinates import Coordinates
 from popbayes.infer.estimation.method import Found, Objective
 from popbayes.infer.subject_logp import LOG_2PI
@@ -28,7 +29,7 @@ def result_groups(study: Study, coordinates: Coordinates, found: Found) -> dict[
         dims.ESTIMATES: estimates(study.model, coordinates, found),
         dims.ETA: random_effects(study, coordinates, found),
         dims.OBJECTIVE: objectives(study, coordinates, found.objectives),
-        dims.TRACE: trace(coordinates, found.trace),
+        dims.TRACE: trace(coordinates, found.trace, found.drift),
     }
 
 
@@ -72,6 +73,8 @@ def _labels(model: PopModel) -> dict[str, list[str]]:
     labels = {dims.ETA_OF: list(model.eta_names), dims.ETA_OF2: list(model.eta_names)}
     for name in model.parameters:
         labels |= {one.dim: list(one.labels) for one in model.coefficients(name) if one.labels}
+    for level in model.groupings:
+        labels |= {level.of: list(level.names), level.of2: list(level.names)}
     return labels
 
 
@@ -80,26 +83,41 @@ def _population(model: PopModel, values: Mapping[str, Any]) -> dict[str, Any]:
     own = {dims.OMEGA: (dims.ETA_OF,), dims.CORR: (dims.ETA_OF, dims.ETA_OF2)}
     for name in model.parameters:
         own |= {one.name: (one.dim,) for one in model.coefficients(name) if one.labels}
+    for level in model.groupings:
+        own |= {level.sd: (level.of,), level.corr: (level.of, level.of2)}
     return {name: (own.get(name, ()), np.asarray(value)) for name, value in values.items()}
 
 
 def random_effects(study: Study, coordinates: Coordinates, found: Found) -> xr.Dataset:
-    """Random effects and individual parameters of the subjects."""
+    """Random effects and individual parameters of the subjects, and of their occasions."""
     model, design, eta = study.model, study.design, found.eta
+    layout, n = Effects.of(model, design), len(model.eta_names)
     each = (dims.SUBJECT, dims.ETA_OF)
+    sd = np.sqrt(np.einsum("ikk->ik", eta.covariance))
     variables: dict[str, Any] = {
-        "mode": (each, eta.mode),
-        "sd": (each, np.sqrt(np.einsum("ikk->ik", eta.covariance))),
-        "covariance": ((*each, dims.ETA_OF2), eta.covariance),
+        "mode": (each, eta.mode[:, :n]),
+        "sd": (each, sd[:, :n]),
+        "covariance": ((*each, dims.ETA_OF2), eta.covariance[:, :n, :n]),
     }
     if eta.mean is not None:
-        variables["mean"] = (each, eta.mean)
-    theta = model.individual_parameters(coordinates.values(found.x), eta.mode, design, np)
+        variables["mean"] = (each, eta.mean[:, :n])
+    coords: dict[str, Any] = {dims.SUBJECT: study.events.subjects, **_labels(model)}
+    used = {dims.SUBJECT, dims.ETA_OF, dims.ETA_OF2} if model.eta_names else {dims.SUBJECT}
+    if layout.occasion is not None:
+        one = layout.occasion
+        parts = {one.eta: eta.mode, f"{one.eta}_sd": sd, f"{one.eta}_mean": eta.mean}
+        variables |= {
+            name: ((one.dim, one.of), layout.of_groups(part))
+            for name, part in parts.items()
+            if part is not None
+        }
+        coords[one.dim] = design.groups[one.key].labels
+        used |= {one.dim, one.of}
+    own, levels = layout.split(eta.mode)
+    theta = model.individual_parameters(coordinates.values(found.x), own, design, np, levels)
     over = dims.SUBJECT if design.one_segment_per_subject else dims.SEGMENT
     for name, values in theta.items():
         variables[name] = (over, np.broadcast_to(values, design.n_segment))
-    coords: dict[str, Any] = {dims.SUBJECT: study.events.subjects, **_labels(model)}
-    used = {dims.SUBJECT, dims.ETA_OF, dims.ETA_OF2} if model.eta_names else {dims.SUBJECT}
     return xr.Dataset(variables, coords={name: one for name, one in coords.items() if name in used})
 
 
@@ -140,14 +158,19 @@ def objectives(study: Study, coordinates: Coordinates, found: Mapping[str, Objec
 
 def _is_random(model: PopModel, row: Row) -> bool:
     """Whether a row belongs to the random effects."""
-    return row.kind in ("omega", "corr") or row.parameter in model.eta_names
+    varying = {name for level in model.groupings for name in level.names} | set(model.eta_names)
+    return row.kind in ("omega", "level", "corr") or row.parameter in varying
 
 
-def trace(coordinates: Coordinates, found: Mapping[str, np.ndarray]) -> xr.Dataset:
-    """Values and objective of every iteration."""
+def trace(
+    coordinates: Coordinates, found: Mapping[str, np.ndarray], drift: np.ndarray | None = None
+) -> xr.Dataset:
+    """Values and objective of every iteration, and what each value still drifts by at the end."""
     values = np.array([coordinates.natural(x) for x in found["x"]]).reshape(len(found["x"]), coordinates.size)
     variables: dict[str, Any] = {"value": ((dims.ITERATION, dims.PARAMETER), values)}
     variables |= {name: (dims.ITERATION, one) for name, one in found.items() if name != "x"}
+    if drift is not None:
+        variables["drift"] = (dims.PARAMETER, drift)
     return xr.Dataset(
         variables, coords={dims.PARAMETER: coordinates.labels, dims.ITERATION: np.arange(len(values))}
     )

@@ -117,9 +117,14 @@ class Found:
     converged : bool
     messages : list of str
         What must be known before the result is used, in plain words; empty where nothing speaks against it.
+    notes : list of str
+        What belongs to the result and is no fault of it.
     information : str
         Which information matrix the covariance is from: ``"observed"``, ``"scores"``, ``"sandwich"``,
         ``"stochastic approximation"``.
+    drift : (size,), optional
+        How far each estimate still moves where iterations are drawn, in standard errors: what convergence is
+        judged by.
     attrs : name -> text or number
         What else the DataTree should say, such as the settings of the run.
     """
@@ -131,7 +136,9 @@ class Found:
     trace: dict[str, np.ndarray]
     converged: bool
     messages: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     information: str = "observed"
+    drift: np.ndarray | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from popbayes.infer.estimation.conditional import AbstractConditional, Slope
+from popbayes.infer.estimation.flip_flop import INDISTINCT, Verdict, exchanged, verdict
 from popbayes.infer.estimation.information import (
     Curvature,
     covariance_of,
@@ -29,6 +30,8 @@ LONGEST_STEP = 1.0
 MOST_HALVINGS = 12
 ARMIJO = 1e-4
 MOST_RESTARTS = 4
+HOPE = 10.0
+"""Times the decrease that the next step promises: what a walk may still be expected to fall."""
 AT_ZERO = 1e-3
 """An omega below this has gone to 0."""
 NEAR_ONE = 0.995
@@ -60,7 +63,9 @@ def minimise(method: AbstractConditional, problem: Problem) -> Found:
     walk = _start(method, problem)
     messages: list[str] = []
     converged, curvature = False, None
+    told = Verdict(False, [], {})
     try:
+        walk, told = _either(method, problem, walk)
         for restart in range(MOST_RESTARTS):
             converged = _descend(method, problem, walk, seed=problem.seed + restart)
             if not converged:
@@ -79,7 +84,32 @@ def minimise(method: AbstractConditional, problem: Problem) -> Found:
             "Start nearer (starts={...}), or use a simpler model: a random effect or coefficient without "
             "information in the data makes the objective flat."
         )
-    return _found(method, problem, walk, curvature, converged, messages)
+    return _found(method, problem, walk, curvature, converged, messages, told)
+
+
+def _either(method: AbstractConditional, problem: Problem, walk: Walk) -> tuple[Walk, Verdict]:
+    """Go downhill; where absorption and elimination can be exchanged, from there too, and keep the better."""
+    nothing = Verdict(False, [], {})
+    if not _descend(method, problem, walk, seed=problem.seed):
+        return walk, nothing
+    coordinates, density = problem.coordinates, problem.density
+    values = exchanged(problem.study, coordinates.values(walk.x))
+    if values is None:
+        return walk, nothing
+    x = coordinates.vector(values)
+    eta, _ = method.search(density, values, np.zeros_like(walk.eta), problem.seed)
+    value = float(np.sum(method.objective(density, values, eta))) + problem.penalty(x)
+    if not np.isfinite(value):
+        return walk, nothing
+    rival = Walk(x, eta, value)
+    _descend(method, problem, rival, seed=problem.seed, hopeless=walk.value + INDISTINCT)
+    told = verdict(
+        problem.study,
+        (coordinates.values(walk.x), walk.value),
+        (coordinates.values(rival.x), rival.value),
+        use_priors=problem.log_prior is not None,
+    )
+    return (rival if told.keep_rival else walk), told
 
 
 def _start(method: AbstractConditional, problem: Problem) -> Walk:
@@ -98,8 +128,13 @@ def _start(method: AbstractConditional, problem: Problem) -> Walk:
     return Walk(x, eta, value)
 
 
-def _descend(method: AbstractConditional, problem: Problem, walk: Walk, seed: int) -> bool:
-    """Walk downhill until a step promises nothing; whether it came so far."""
+def _descend(
+    method: AbstractConditional, problem: Problem, walk: Walk, seed: int, hopeless: float = np.inf
+) -> bool:
+    """Walk downhill until a step promises nothing; whether it came so far.
+
+    Given up where even ten times what the next step promises would stay above `hopeless`.
+    """
     hessian, slope = None, _slope(method, problem, walk)
     gradient = _gradient(problem, walk, slope)
     for _ in range(MOST_ITERATIONS):
@@ -111,6 +146,8 @@ def _descend(method: AbstractConditional, problem: Problem, walk: Walk, seed: in
         if promised < CLOSE_ENOUGH:
             walk.note(promised, 0.0)
             return True
+        if walk.value - HOPE * promised > hopeless:
+            return False
         step /= max(1.0, float(np.max(np.abs(step) / problem.coordinates.steps)) / LONGEST_STEP)
         moved = _line_search(method, problem, walk, step, float(gradient @ step), slope)
         if moved == 0.0:
@@ -210,6 +247,7 @@ def _found(
     curvature: Curvature | None,
     converged: bool,
     messages: list[str],
+    told: Verdict,
 ) -> Found:
     density, values = problem.density, problem.coordinates.values(walk.x)
     # the etas that are reported are conditional modes under the model, whatever the method linearised at
@@ -226,6 +264,8 @@ def _found(
         trace=trace,
         converged=converged,
         messages=messages,
+        notes=told.notes,
+        attrs=dict(told.attrs),
     )
 
 

@@ -41,6 +41,8 @@ def prior_of(model: PopModel, row: Row) -> AbstractPrior:
     """Prior of an estimated row that is not a correlation."""
     if row.kind == "omega":
         return model.omega_priors[str(row.index)]
+    if row.kind == "level":
+        return next(one for one in model.groupings if one.sd == row.name).priors[str(row.index)]
     if row.kind == "sigma":
         return model.observation.priors[row.name]
     if row.kind == "pop":
@@ -59,4 +61,7 @@ def _log_lkj(model: PopModel, values: Mapping[str, Any]) -> float:
         place = [model.eta_names.index(name) for name in names]
         block = np.asarray(values[dims.CORR])[np.ix_(place, place)]
         total += (shape - 1.0) * float(np.linalg.slogdet(block)[1])
+    for one in model.groupings:
+        if one.block.correlated:
+            total += (float(one.block.lkj) - 1.0) * float(np.linalg.slogdet(np.asarray(values[one.corr]))[1])
     return total

@@ -46,7 +46,7 @@ def _widened(coordinates: Coordinates, x: np.ndarray) -> np.ndarray:
     """The same place with random effects that are wide enough to move."""
     x = x.copy()
     for k, row in enumerate(coordinates.rows):
-        if row.kind == "omega" and row.scale != "identity":
+        if row.kind in ("omega", "level") and row.scale != "identity":
             x[k] = max(x[k], np.log(LEAST_OMEGA))
     return x
 
@@ -76,8 +76,8 @@ def _second_stage(
     model, x = density.study.model, x.copy()
     spread = np.linalg.inv(here.information)
     names = list(model.eta_names)
-    shift = np.zeros(len(names))
-    old = density.omega(coordinates.values(x))
+    shift = np.zeros(eta.shape[1])
+    old = density.layout.sds(model, coordinates.values(x))
     inflation = np.log(_inflation(density, coordinates, x, here, spread))
     for k, row in enumerate(coordinates.rows):
         if row.kind == "pop" and row.parameter in names:
@@ -86,11 +86,13 @@ def _second_stage(
             x[k] += shift[place] / (coordinates.identity_scale(row) if row.scale == "identity" else 1.0)
         elif row.kind == "sigma":
             x[k] += np.clip(inflation, -1.0, 1.0)
+    layout = density.layout
+    squares = (eta - shift) ** 2 + np.einsum("ikk->ik", spread)
     for k, row in enumerate(coordinates.rows):
-        if row.kind == "omega":
-            place = names.index(str(row.index))
-            wide = np.sqrt(np.mean((eta[:, place] - shift[place]) ** 2 + spread[:, place, place]))
-            x[k] = np.log(max(wide, SHRINK * old[place]))
+        if row.kind in ("omega", "level"):
+            basic = layout.number(str(row.index), of_occasion=row.kind == "level")
+            wide = np.sqrt(np.mean(layout.of_one(squares, basic)))
+            x[k] = np.log(max(wide, SHRINK * old[basic]))
     return x, shift
 
 

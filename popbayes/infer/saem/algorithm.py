@@ -16,8 +16,9 @@ from popbayes.infer.saem.settings import AbstractSaem
 from popbayes.infer.saem.spread import Pattern, Quadratic, as_values, masked, regression
 from popbayes.infer.subject_logp import SubjectDensity
 
-SUBJECTS_IN_ALL = 60
-"""Subjects times chains, at least."""
+SUBJECTS_IN_ALL = 240
+"""Subjects times chains, at least: what is averaged over them need not be averaged over iterations, and costs
+less there."""
 WIDE = 1.0
 """SD of random effects to start with: factors of e between subjects."""
 SLOWEST = 0.95
@@ -34,6 +35,10 @@ PARABOLA = 1e-3
 
 Report = Callable[[int, float, str], None]
 """Told after each iteration: its number, -2 log p(y | eta), and the phase."""
+
+
+def _silent(iteration: int, objective: float, phase: str) -> None:
+    """Tell nothing."""
 
 
 class NotHonoured(ValueError):
@@ -54,6 +59,7 @@ class Progress:
     loglik: list[float] = field(default_factory=list)
     explored: int = 0
     drift: np.ndarray | None = None
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,8 @@ class Found:
         Iterations of the first phase.
     converged : bool
     drift : (n,)
-        Of the averages between the last two thirds of the smoothing phase, in standard errors.
+        Of the averages between the last two thirds of the smoothing phase, in standard errors as if the
+        random effects were observed (which are the smaller ones).
     """
 
     x: np.ndarray
@@ -94,8 +101,9 @@ class Iterations:
 
     def __init__(self, density: SubjectDensity, settings: AbstractSaem, seed: int, use_priors: bool):
         study = density.study
-        self.layout = Layout.of(study)
-        self.pattern = Pattern.of(study.model)
+        self.effects = density.layout
+        self.layout = Layout.of(study, self.effects)
+        self.pattern = Pattern.of(study.model, self.effects)
         self.likelihood = SubjectLikelihood(density)
         self.settings = settings
         self.rng = np.random.default_rng(np.random.SeedSequence(seed))
@@ -105,14 +113,17 @@ class Iterations:
         self.coordinates: tuple[Coordinate, ...] = coordinates
         self.priors = log_densities([one.prior for one in coordinates]) if use_priors else None
         self.first = self.layout.start
+        self.given: Mapping[str, Any] | None = None
 
-    def begin_at(self, given: Mapping[str, Any]) -> None:
+    def begin_at(self, given: Mapping[str, Any], exactly: bool = False) -> None:
         """Begin at these typical values, coefficients and residual parameters instead of prior medians.
 
         Parameters
         ----------
         given : mapping
-            Other names are left alone: the covariance of random effects starts wide whatever it is.
+            The covariance of random effects starts wide whatever it is.
+        exactly : bool
+            Begin there and with that covariance, rather than at the best of many places around, and wide.
         """
         first = self.layout.start.copy()
         for k, one in enumerate(self.layout.coordinates):
@@ -120,19 +131,40 @@ class Iterations:
                 value = np.asarray(given[one.name], dtype=np.float64)
                 first[k] = one.free(value if one.level is None else value[one.level])
         self.first = first
+        self.given = given if exactly else None
 
     def run(self, report: Report | None = None) -> Found:
         """Explore, smooth, average; on Ctrl-C, average what there is."""
-        state = self._begin()
-        tell = report or (lambda iteration, objective, phase: None)
-        interrupted = False
+        return self.smoothed(self.explored(report), report)
+
+    def explored(
+        self, report: Report | None = None, state: Progress | None = None, most: int | None = None
+    ) -> Progress:
+        """The first phase, or what is left of it; on Ctrl-C, what there is.
+
+        Parameters
+        ----------
+        state : Progress, optional
+            Where to go on.
+        most : int, optional
+            Iterations at most, in all.
+        """
+        state, tell = state or self._begin(), report or _silent
         try:
-            self._explore(state, tell)
-            self._smooth(state, tell)
+            self._explore(state, tell, most or self.settings.exploratory)
         except KeyboardInterrupt:
             if len(state.trace) < WINDOW:
                 raise
-            interrupted = True
+            state.interrupted = True
+        return state
+
+    def smoothed(self, state: Progress, report: Report | None = None) -> Found:
+        """The second phase, and the averages of it; on Ctrl-C, averages of what there is."""
+        if not state.interrupted:
+            try:
+                self._smooth(state, report or _silent)
+            except KeyboardInterrupt:
+                state.interrupted = True
         explored = state.explored or len(state.trace)
         drift = state.drift if state.drift is not None else np.full(len(state.trace[-1]), np.inf)
         trace = np.array(state.trace)
@@ -147,27 +179,32 @@ class Iterations:
             loglik=np.array(state.loglik),
             exploratory=explored,
             curvature=state.curvature,
-            converged=not interrupted and bool(np.all(drift < self.settings.tolerance)),
+            converged=not state.interrupted and bool(np.all(drift < self.settings.tolerance)),
             drift=drift,
-            interrupted=interrupted,
+            interrupted=state.interrupted,
         )
 
     def _begin(self) -> Progress:
-        x, omega = better_start(self.layout, self.likelihood, self.first, self.rng), self.pattern.start(WIDE)
-        shape = (self.chains, self.n_subject, len(omega))
+        if self.given is None:
+            x = better_start(self.layout, self.likelihood, self.first, self.rng)
+            omega = self.pattern.start(WIDE)
+        else:
+            x, omega = self.first, self.pattern.covariance(self.given)
+        shape = (self.chains, self.n_subject, self.effects.size)
         values = self.layout.values(x[None])
         eta = np.zeros(shape)
         loglik = self.likelihood(values, eta)
         centre = self.layout.centre(x[: len(self.layout.linear)])
         n = len(self.layout.others)
-        walk = Walk.begin(eta, loglik, omega)
+        walk = Walk.begin(eta, loglik, self.effects.repeated(omega))
         walk.mean = walk.mean + centre
         return Progress(x, omega, walk, eta.mean(axis=0) + centre, omega, np.zeros((n, n)))
 
-    def _explore(self, state: Progress, tell: Report) -> None:
+    def _explore(self, state: Progress, tell: Report, most: int) -> None:
         """Iterate with gain 1 until no quantity drifts."""
-        for iteration in range(1, self.settings.exploratory + 1):
-            self._iterate(state, 1.0, annealing=iteration <= ANNEALED, adapt=0.3)
+        slowly = ANNEALED if self.given is None else 0
+        for iteration in range(len(state.trace) + 1, most + 1):
+            self._iterate(state, 1.0, annealing=iteration <= slowly, adapt=0.3)
             tell(iteration, -2.0 * state.loglik[-1], "exploratory")
             moved = iteration % (2 * WINDOW) == 0 and self._rescue(state)
             if (
@@ -186,12 +223,16 @@ class Iterations:
                 f"density ({len(lost)} subject(s) in all)."
             )
 
+    def population(self, omega: np.ndarray) -> Population:
+        """The distribution of a subject's random effects, from the covariance of the basic ones."""
+        return Population.of(self.effects.repeated(omega))
+
     def _rescue(self, state: Progress) -> bool:
         """Bring subjects out of minor modes; whether any was in one."""
         values = self.layout.values(state.x[None])
         point = as_values(self.layout, self.pattern, state.x, state.omega)
         seed = int(self.rng.integers(2**31))
-        return rescue(self.likelihood, values, point, state.walk, Population.of(state.omega), seed)
+        return rescue(self.likelihood, values, point, state.walk, self.population(state.omega), seed)
 
     def _is_stationary(self, state: Progress) -> bool:
         rows = np.array(state.trace[-3 * WINDOW :])
@@ -215,14 +256,14 @@ class Iterations:
     def _iterate(self, state: Progress, gain: float, annealing: bool, adapt: float) -> None:
         """Move the random effects, then the population values."""
         layout, walk, q = self.layout, state.walk, len(self.layout.linear)
-        population = Population.of(state.omega)
+        population = self.population(state.omega)
         values = layout.values(state.x[None])
         centre = layout.centre(state.x[:q])
         sweep(walk, population, centre, lambda eta: self.likelihood(values, eta), self.rng, adapt)
         zeta = walk.eta + centre
         walk.learn(zeta, max(gain * 0.1, 0.01))
         mean = zeta.mean(axis=0)
-        squares = np.einsum("cni,cnj->ij", zeta, zeta) / len(zeta) / max(self.n_subject, 1)
+        squares = self.effects.squares(zeta)
         state.zeta = state.zeta + gain * (mean - state.zeta)
         before = state.squares if len(state.trace) else squares
         state.squares = before + gain * (squares - before)
@@ -243,11 +284,13 @@ class Iterations:
         """Covariance from the sums of squares around the regression."""
         if not len(state.omega):
             return state.omega
-        centre = self.layout.centre(coefficients)
-        cross = state.zeta.T @ centre / self.n_subject
-        squares = state.squares - cross - cross.T + centre.T @ centre / self.n_subject
+        n = self.effects.n_eta
+        centre = self.layout.centre(coefficients)[:, :n]
+        cross = state.zeta[:, :n].T @ centre / self.n_subject
+        squares = state.squares.copy()
+        squares[:n, :n] += centre.T @ centre / self.n_subject - cross - cross.T
         squares = masked(self.pattern, squares) + 1e-8 * np.eye(len(squares))
-        return self.pattern.likeliest(squares, self.n_subject, state.omega, prior)
+        return self.pattern.likeliest(squares, state.omega, prior)
 
     def _others_step(
         self, state: Progress, values: Any, gain: float, annealing: bool, prior: Quadratic | None
@@ -278,6 +321,14 @@ class Iterations:
         state.x, state.omega = x, omega
         walk.eta = zeta - self.layout.centre(x[:q])
         walk.loglik = self.likelihood(self.layout.values(x[None]), walk.eta)
+
+    def penalty(self, x: np.ndarray, omega: np.ndarray) -> float:
+        """-2 log density of the priors in natural units; 0 where they are not used."""
+        if self.priors is None:
+            return 0.0
+        free = np.concatenate([x, np.log(np.sqrt(np.diag(omega))[self.pattern.estimated])])
+        natural = np.array([one.natural(value) for one, value in zip(self.coordinates, free, strict=True)])
+        return -2.0 * (float(np.sum(self.priors(natural[:, None]))) + self.pattern.log_lkj(omega))
 
     def prior_curvature(self, found: Found) -> np.ndarray:
         """Minus the second derivatives of the log prior at the estimates, not below 0; 0 for correlations."""
@@ -323,14 +374,15 @@ class Iterations:
 
     def _errors(self, state: Any) -> np.ndarray:
         """Standard errors as if the random effects were observed, in the order of the trace."""
-        precision = np.linalg.inv(state.omega) if len(state.omega) else state.omega
+        precision = self.population(state.omega).precision
         weighted = np.einsum("nik,ij->njk", self.layout.design_matrix, precision)
         information = np.einsum("njk,njl->kl", weighted, self.layout.design_matrix)
         linear = np.sqrt(np.maximum(np.diag(np.linalg.pinv(information)), 1e-12))
         size = np.abs(np.diag(np.linalg.pinv(state.curvature))) if len(state.curvature) else np.zeros(0)
-        spread = np.full(len(self.pattern.coordinates), (2 * self.n_subject) ** -0.5)
+        counts = self.effects.counts
+        spread = (2 * counts[self.pattern.estimated]) ** -0.5
         corr = self._row(state)[len(self.coordinates) :]
-        pairs = np.maximum(1 - corr**2, 0.05) / np.sqrt(self.n_subject)
+        pairs = np.maximum(1 - corr**2, 0.05) / np.sqrt([counts[i] for i, _ in self.pattern.pairs])
         return np.concatenate([linear, np.sqrt(np.maximum(size, 1e-12)), spread, pairs])
 
 

@@ -37,9 +37,9 @@ class Conditional:
         away = self.eta - self.mean
         return np.einsum("cni,cnj->nij", away, away) / max(len(away) - 1, 1)
 
-    def likeliest(self, omega: np.ndarray) -> np.ndarray:
+    def likeliest(self, population: Population) -> np.ndarray:
         """Of each subject the draw with the highest joint density, (subject, n_eta)."""
-        height = self.loglik + Population.of(omega).log_density(self.eta)
+        height = self.loglik + population.log_density(self.eta)
         return self.eta[np.argmax(height, axis=0), np.arange(self.eta.shape[1])]
 
     @property
@@ -51,7 +51,7 @@ class Conditional:
 def conditional_draws(run: Iterations, found: Found, draws: int) -> Conditional:
     """At least `draws` draws for each subject, with the kernels as they were adapted."""
     walk, layout = found.walk, run.layout
-    population = Population.of(found.omega)
+    population = run.population(found.omega)
     values = layout.values(found.x[None])
     centre = layout.centre(found.x[: len(layout.linear)])
     etas, logliks = [], []

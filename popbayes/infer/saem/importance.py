@@ -10,7 +10,6 @@ covariance, and the population, which keeps the weights bounded. The error of
 
 import numpy as np
 
-from popbayes.infer.saem.conditional import Conditional
 from popbayes.infer.saem.likelihood import SubjectLikelihood, Values
 from popbayes.infer.saem.metropolis import LEAST, Population, Student
 
@@ -24,7 +23,8 @@ def importance(
     likelihood: SubjectLikelihood,
     values: Values,
     population: Population,
-    conditional: Conditional,
+    mean: np.ndarray,
+    covariance: np.ndarray,
     draws: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
@@ -32,12 +32,12 @@ def importance(
 
     Parameters
     ----------
-    conditional : Conditional
-        Draws that the proposals are shaped by.
+    mean, covariance : (n_subject, n_eta), (n_subject, n_eta, n_eta)
+        Of the random effects given the data, as far as they are known: proposals are shaped by them.
     draws : int
         For each subject.
     """
-    proposals = Student.of(conditional.mean, conditional.covariance + LEAST * population.omega)
+    proposals = Student.of(mean, covariance + LEAST * population.omega)
     size = max(1, CHUNK // max(1, likelihood.density.study.design.n_obs))
     weights = []
     for start in range(0, draws, size):

@@ -16,6 +16,7 @@ from scipy import special
 
 from popbayes import dims
 from popbayes.building.starts import population_priors
+from popbayes.infer.effects import Effects
 from popbayes.infer.tree import Study
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.parameter import Parameter
@@ -48,6 +49,11 @@ class Coordinate:
     prior: AbstractPrior
     natural: Callable[[Any], Any]
     free: Callable[[Any], Any]
+
+    @property
+    def is_natural(self) -> bool:
+        """Whether it is the natural value itself, in the user's units; else a logarithm or a logit."""
+        return self.natural is _same
 
 
 def _same(x: Any) -> Any:
@@ -104,16 +110,19 @@ class Layout:
         Estimated from the observations: coefficients that are not linear, parameters without random
         effects, residual parameters.
     design_matrix : (n_subject, n_eta, n_linear)
-        :math:`X_i`.
+        :math:`X_i`; rows of effects of occasions are 0.
+    effects : Effects
+        Where random effects stand in the vector of a subject; `n_eta` is its length.
     """
 
     study: Study
     linear: tuple[Coordinate, ...]
     others: tuple[Coordinate, ...]
     design_matrix: np.ndarray
+    effects: Effects
 
     @classmethod
-    def of(cls, study: Study) -> "Layout":
+    def of(cls, study: Study, effects: Effects) -> "Layout":
         """Find out which coefficients are linear."""
         model = study.model
         coordinates: dict[str, list[Coordinate]] = {name: [] for name in model.parameters}
@@ -132,16 +141,16 @@ class Layout:
         shifts = []
         for k, name in enumerate(model.eta_names):
             for coordinate, shift in _shifts(study, name, coordinates[name], everything):
-                column = np.zeros((study.design.n_subject, len(model.eta_names)))
+                column = np.zeros((study.design.n_subject, effects.size))
                 column[:, k] = shift
                 linear.append(coordinate)
                 shifts.append(column)
         others = [one for one in everything if one not in linear]
         residual = model.observation.priors.items()
         others += [within_support(name, prior) for name, prior in residual if not isinstance(prior, Fixed)]
-        shape = (study.design.n_subject, len(model.eta_names), 0)
+        shape = (study.design.n_subject, effects.size, 0)
         matrix = np.stack(shifts, axis=-1) if shifts else np.zeros(shape)
-        return cls(study, tuple(linear), tuple(others), matrix)
+        return cls(study, tuple(linear), tuple(others), matrix, effects)
 
     @property
     def coordinates(self) -> tuple[Coordinate, ...]:

@@ -77,8 +77,8 @@ def _effects_part(
     run: Iterations, found: Found, conditional: Conditional, spread: Spread
 ) -> tuple[np.ndarray, np.ndarray]:
     """Curvature and scores of the density of random effects, by `linear` and the covariance's coordinates."""
-    q, eta = len(run.layout.linear), conditional.eta
-    precision = np.linalg.inv(found.omega) if len(found.omega) else found.omega
+    q, eta = len(run.layout.linear), run.effects.zeroed(conditional.eta)
+    precision = run.population(found.omega).precision
     matrix = run.layout.design_matrix
     scores = [np.einsum("nik,ij,snj->snk", matrix, precision, eta, optimize=True)]
     points = stencil(len(spread.free))[1 : 2 * len(spread.free) + 1]

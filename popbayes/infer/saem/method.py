@@ -11,9 +11,9 @@ from popbayes.infer.estimation.modes import modes
 from popbayes.infer.saem import algorithm
 from popbayes.infer.saem.algorithm import Iterations
 from popbayes.infer.saem.conditional import Conditional, conditional_draws
+from popbayes.infer.saem.either import either
 from popbayes.infer.saem.importance import importance
 from popbayes.infer.saem.louis import louis
-from popbayes.infer.saem.metropolis import Population
 from popbayes.infer.saem.settings import AbstractSaem
 from popbayes.infer.saem.spread import Spread, as_values
 from popbayes.infer.tree import Study
@@ -21,6 +21,11 @@ from popbayes.model.checks import check_separate_priors
 
 STEP = 1e-6
 """Of differences between two systems of coordinates."""
+UNDETERMINED = (
+    "Standard errors could not be computed: the information is not positive in every direction. Some value "
+    "is not determined by these data (look for an omega near 0 or a correlation near 1), or there are too "
+    "few draws (Saem(draws=2000))."
+)
 
 
 @final
@@ -40,7 +45,7 @@ class Saem(AbstractSaem):
     Parameters
     ----------
     chains : int, optional
-        Copies of the random effects; by default enough for 60 subjects in all.
+        Copies of the random effects; by default enough for 240 subjects in all.
     exploratory, smoothing : int
         At most so many iterations in each phase.
     tolerance : float
@@ -62,7 +67,7 @@ class Saem(AbstractSaem):
     def check(self, study: Study) -> None:
         """Refuse what has no random effects, or priors that are not of one quantity each."""
         check_separate_priors(study.model, "pb.Saem")
-        if not study.model.eta_names:
+        if not study.model.eta_names and not study.model.groupings:
             raise ValueError(
                 "pb.Saem estimates models with random effects; this one has none (variability is empty). "
                 "Use pb.FirstOrder(), which is exact for it."
@@ -72,46 +77,71 @@ class Saem(AbstractSaem):
         """Iterate, then draw."""
         run = Iterations(problem.density, self, problem.seed, use_priors=problem.log_prior is not None)
         run.begin_at(problem.coordinates.start)
-        found = run.run(lambda k, value, phase: problem.report(k, value, phase))
+        run, found, said = either(run, problem.seed, lambda k, value, phase: problem.report(k, value, phase))
         conditional = conditional_draws(run, found, self.draws)
-        covariance, problems = _covariance(run, found, conditional, problem.coordinates)
+        own, slopes = _covariance(run, found, conditional), _slopes(run, found, problem.coordinates)
+        drift = drift_in_standard_errors(run, found, own)
+        converged = not found.interrupted and bool(np.all(drift < self.tolerance))
         values = as_values(run.layout, run.pattern, found.x, found.omega)
-        mode, _ = modes(problem.density, values, conditional.likeliest(found.omega))
+        mode, _ = modes(problem.density, values, conditional.likeliest(run.population(found.omega)))
         return Found(
             x=problem.coordinates.vector(values),
-            covariance=covariance,
+            covariance=None if own is None else slopes @ own @ slopes.T,
             eta=Eta(mode, conditional.covariance, conditional.mean),
             objectives=self._objectives(run, found, conditional),
             trace=_trace(run, found, problem.coordinates),
-            converged=found.converged,
-            messages=[*_messages(found, self), *problems],
+            converged=converged,
+            messages=[
+                *_messages(found, converged, drift, self),
+                *([] if own is not None else [UNDETERMINED]),
+            ],
+            notes=said.notes,
             information="Louis",
-            attrs={"exploratory_iterations": found.exploratory},
+            drift=drift[np.argmax(np.abs(slopes), axis=1)],
+            attrs={"exploratory_iterations": found.exploratory, **said.attrs},
         )
 
     def _objectives(
         self, run: Iterations, found: algorithm.Found, conditional: Conditional
     ) -> dict[str, Objective]:
-        values, population = run.layout.values(found.x[None]), Population.of(found.omega)
+        values, population = run.layout.values(found.x[None]), run.population(found.omega)
         of_subjects, error = importance(
-            run.likelihood, values, population, conditional, self.importance, run.rng
+            run.likelihood,
+            values,
+            population,
+            conditional.mean,
+            conditional.covariance,
+            self.importance,
+            run.rng,
         )
         return {"importance_sampling": Objective(of_subjects, error)}
 
 
-def _covariance(
-    run: Iterations, found: algorithm.Found, conditional: Conditional, coordinates: Coordinates
-) -> tuple[np.ndarray | None, list[str]]:
-    """Covariance of the estimates in the coordinates of `estimate`, or why there is none."""
+def drift_in_standard_errors(
+    run: Iterations, found: algorithm.Found, covariance: np.ndarray | None
+) -> np.ndarray:
+    """How far averages still move, in standard errors of the estimates, in the order of the trace.
+
+    Correlations, and everything where there is no covariance, in standard errors as if the random effects
+    were observed.
+    """
+    drift = found.drift.copy()
+    if covariance is not None:
+        n = len(run.coordinates)
+        drift[:n] *= np.minimum(1.0, run.complete_errors(found)[:n] / np.sqrt(np.diag(covariance)[:n]))
+    return drift
+
+
+def _covariance(run: Iterations, found: algorithm.Found, conditional: Conditional) -> np.ndarray | None:
+    """Covariance of the estimates in the coordinates of the run, or None where some are not determined."""
     information = louis(run, found, conditional).matrix + np.diag(run.prior_curvature(found))
     errors = run.complete_errors(found)
     size = np.linalg.eigvalsh(information * np.outer(errors, errors))
-    if not size[0] > 1e-6:
-        return None, [
-            "Standard errors could not be computed: the information is not positive in every direction. Some "
-            "value is not determined by these data (look for an omega near 0 or a correlation near 1), or "
-            "there are too few draws (Saem(draws=2000))."
-        ]
+    return np.linalg.inv(information) if size[0] > 1e-6 else None
+
+
+def _slopes(run: Iterations, found: algorithm.Found, coordinates: Coordinates) -> np.ndarray:
+    """Derivatives of the coordinates of `estimate` by those of the run."""
     spread = Spread.of(run.pattern, found.omega)
     n = len(found.x)
 
@@ -120,9 +150,8 @@ def _covariance(
             as_values(run.layout, run.pattern, found.x + moved[:n], spread.covariance(moved[n:]))
         )
 
-    steps = STEP * np.eye(len(information))
-    slopes = np.stack([(there(step) - there(-step)) / (2 * STEP) for step in steps], axis=1)
-    return slopes @ np.linalg.inv(information) @ slopes.T, []
+    steps = STEP * np.eye(n + len(spread.free))
+    return np.stack([(there(step) - there(-step)) / (2 * STEP) for step in steps], axis=1)
 
 
 def _trace(run: Iterations, found: algorithm.Found, coordinates: Coordinates) -> dict[str, np.ndarray]:
@@ -132,14 +161,16 @@ def _trace(run: Iterations, found: algorithm.Found, coordinates: Coordinates) ->
     return {"x": np.array(rows), "objective": -2.0 * found.loglik, "smoothing": smoothing.astype(np.int64)}
 
 
-def _messages(found: algorithm.Found, settings: AbstractSaem) -> list[str]:
+def _messages(
+    found: algorithm.Found, converged: bool, drift: np.ndarray, settings: AbstractSaem
+) -> list[str]:
     if found.interrupted:
         return ["Interrupted: the values are averages of the iterations so far."]
-    if found.converged:
+    if converged:
         return []
     return [
         f"SAEM has not converged: after {found.exploratory} exploratory and "
         f"{len(found.trace) - found.exploratory} smoothing iterations an average still drifts by "
-        f"{found.drift.max():.2f} standard errors (tolerance {settings.tolerance:g}). Allow more iterations "
-        "(Saem(smoothing=1000)), or look for a value that these data do not determine."
+        f"{drift.max():.2f} standard errors (tolerance {settings.tolerance:g}). Allow more iterations "
+        "(Saem(smoothing=3000)), or look for a value that these data do not determine."
     ]

@@ -11,7 +11,7 @@ class AbstractSaem(AbstractMethod):
 
     chains: int | None = None
     exploratory: int = 300
-    smoothing: int = 800
+    smoothing: int = 1200
     tolerance: float = 0.1
     draws: int = 400
     importance: int = 2000

@@ -1,5 +1,6 @@
 """The covariance of random effects: its pattern, and its estimate from sums of squares."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from scipy import optimize
 
 from popbayes import dims
+from popbayes.infer.effects import Effects
 from popbayes.infer.saem.layout import Coordinate, Layout, positive
 from popbayes.model import PopModel
 from popbayes.parameters.priors import Fixed
@@ -31,35 +33,41 @@ class Quadratic:
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """Which random effects vary by how much and together.
+    """Which random effects vary by how much and together: those of subjects, then those of an occasion.
 
     Attributes
     ----------
-    names : tuple of str
-    known : (n_eta,)
+    effects : Effects
+        How the covariance of the basic effects is repeated in a subject's vector.
+    known : (n_basic,)
         Fixed SDs; nan where they are estimated.
     blocks : tuple of (indices, lkj)
         Correlated effects.
     """
 
-    names: tuple[str, ...]
+    effects: Effects
     known: np.ndarray
     blocks: tuple[tuple[tuple[int, ...], float], ...]
     coordinates: tuple[Coordinate, ...]
 
     @classmethod
-    def of(cls, model: PopModel) -> "Pattern":
+    def of(cls, model: PopModel, effects: Effects) -> "Pattern":
         """Of a model."""
-        priors = model.omega_priors
-        known = [prior.value if isinstance(prior, Fixed) else np.nan for prior in priors.values()]
+        priors = [(dims.OMEGA, one) for one in model.omega_priors.values()]
         place = {name: k for k, name in enumerate(model.eta_names)}
-        blocks = tuple((tuple(place[n] for n in names), lkj) for names, lkj in model.correlated_blocks)
-        free = tuple(positive(dims.OMEGA, prior) for prior in priors.values() if not isinstance(prior, Fixed))
-        return cls(model.eta_names, np.array(known), blocks, free)
+        blocks = [(tuple(place[n] for n in names), lkj) for names, lkj in model.correlated_blocks]
+        if effects.occasion is not None:
+            own = effects.occasion
+            priors += [(own.sd, one) for one in own.priors.values()]
+            if own.block.correlated:
+                blocks.append((tuple(range(effects.n_eta, effects.n_basic)), float(own.block.lkj)))
+        known = [prior.value if isinstance(prior, Fixed) else np.nan for _, prior in priors]
+        free = tuple(positive(name, prior) for name, prior in priors if not isinstance(prior, Fixed))
+        return cls(effects, np.array(known), tuple(blocks), free)
 
     @property
     def estimated(self) -> np.ndarray:
-        """Which SDs are estimated, (n_eta,)."""
+        """Which SDs are estimated, (n_basic,)."""
         return np.isnan(self.known)
 
     @property
@@ -74,22 +82,37 @@ class Pattern:
 
     def start(self, least: float) -> np.ndarray:
         """Covariance to start from: SDs at their prior medians, or `least` where that is more."""
-        medians = np.full(len(self.names), np.nan)
+        medians = np.full(len(self.known), np.nan)
         medians[self.estimated] = [max(one.prior.start(), least) for one in self.coordinates]
         return np.diag(np.where(self.estimated, medians, self.known) ** 2)
 
-    def likeliest(
-        self, squares: np.ndarray, n: int, before: np.ndarray, prior: Quadratic | None
-    ) -> np.ndarray:
+    def covariance(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Covariance of the basic effects at population values by name."""
+        n, own = self.effects.n_eta, self.effects.occasion
+        sds = self.known.copy()
+        for place, name in ((slice(0, n), dims.OMEGA), (slice(n, None), "" if own is None else own.sd)):
+            if name in values:
+                sds[place] = values[name]
+        corr = self.effects.correlations(values)
+        return np.outer(sds, sds) * (np.eye(len(sds)) if corr is None else corr)
+
+    def log_lkj(self, omega: np.ndarray) -> float:
+        """Log density of the correlations under their priors, up to a constant."""
+        sds = np.sqrt(np.diag(omega))
+        total = 0.0
+        for block, lkj in self.blocks:
+            place = np.ix_(block, block)
+            total += (lkj - 1.0) * float(np.linalg.slogdet((omega / np.outer(sds, sds))[place])[1])
+        return total
+
+    def likeliest(self, squares: np.ndarray, before: np.ndarray, prior: Quadratic | None) -> np.ndarray:
         r"""Covariance that makes the random effects likeliest, with priors where they are given.
 
         Parameters
         ----------
-        squares : (n_eta, n_eta)
-            Mean over subjects of :math:`\eta_i \eta_i^\top`.
-        n : int
-            Subjects.
-        before : (n_eta, n_eta)
+        squares : (n_basic, n_basic)
+            Mean over subjects (or occasions) of :math:`\eta_i \eta_i^\top`.
+        before : (n_basic, n_basic)
             The estimate so far, where a search begins.
         prior : Quadratic or None
             Of the logarithms of estimated SDs, around `before`; None: maximum likelihood.
@@ -98,12 +121,13 @@ class Pattern:
         out = np.zeros_like(squares)
         place = np.cumsum(self.estimated) - 1
         quadratic = prior or Quadratic.none(len(self.coordinates))
-        for k in range(len(self.names)):
+        counts = self.effects.counts
+        for k in range(len(self.known)):
             if k not in inside:
                 out[k, k] = self.known[k] ** 2
                 if self.estimated[k]:
                     slope, curvature = quadratic.slope[place[k]], quadratic.curvature[place[k]]
-                    out[k, k] = _one_variance(squares[k, k], n, before[k, k], slope, curvature)
+                    out[k, k] = _one_variance(squares[k, k], int(counts[k]), before[k, k], slope, curvature)
         for block, lkj in self.blocks:
             index = np.ix_(block, block)
             whole = prior is None and np.all(self.estimated[list(block)])
@@ -115,6 +139,7 @@ class Pattern:
                 slope = np.where(free, quadratic.slope[own], 0.0)
                 curvature = np.where(free, quadratic.curvature[own], 0.0)
                 exponent = 0.0 if prior is None else lkj - 1
+                n = int(counts[block[0]])
                 search = _Block(squares[index], n, before[index], slope, curvature, free, exponent)
                 out[index] = search.best()
         return out
@@ -243,23 +268,26 @@ class Spread:
         return np.outer(sds, sds) * corr
 
     def log_density(self, moved: np.ndarray, eta: np.ndarray) -> np.ndarray:
-        """Of random effects (..., n_eta) after a move, up to a constant, (...,)."""
-        covariance = self.covariance(moved)
-        inside = np.sum((eta @ np.linalg.inv(covariance)) * eta, axis=-1)
-        return -0.5 * (np.linalg.slogdet(covariance)[1] + inside)
+        """Of random effects (..., n_subject, n_eta) after a move, up to a constant, (..., n_subject).
+
+        Those that act on nothing must be 0 (`Effects.zeroed`): they do not count.
+        """
+        covariance, effects = self.covariance(moved), self.pattern.effects
+        inside = np.sum((eta @ effects.repeated(np.linalg.inv(covariance))) * eta, axis=-1)
+        return -0.5 * (effects.log_determinants(covariance) + inside)
 
     def log_density_of_moments(self, moved: np.ndarray, squares: np.ndarray) -> float:
         """The sum over subjects of its mean, from the mean squares (n_subject, n_eta, n_eta)."""
         if not len(self.omega):
             return 0.0
-        covariance = self.covariance(moved)
-        inside = np.sum(np.linalg.inv(covariance) * squares.sum(axis=0))
-        return float(-0.5 * (len(squares) * np.linalg.slogdet(covariance)[1] + inside))
+        covariance, effects = self.covariance(moved), self.pattern.effects
+        inside = np.sum(effects.repeated(np.linalg.inv(covariance)) * squares.sum(axis=0))
+        return float(-0.5 * (effects.log_determinants(covariance).sum() + inside))
 
 
 def masked(pattern: Pattern, squares: np.ndarray) -> np.ndarray:
     """Sums of squares with uncorrelated pairs set to 0."""
-    allowed = np.eye(len(pattern.names), dtype=bool)
+    allowed = np.eye(len(pattern.known), dtype=bool)
     for block, _ in pattern.blocks:
         allowed[np.ix_(block, block)] = True
     return np.where(allowed, squares, 0.0)
@@ -297,9 +325,15 @@ def as_values(layout: Layout, pattern: Pattern, x: np.ndarray, omega: np.ndarray
         name: value[0] if name in several else float(value[0, 0])
         for name, value in layout.values(x[None]).items()
     }
-    sds = np.sqrt(np.diag(omega))
-    if len(sds):
-        values[dims.OMEGA] = sds
-    if pattern.blocks:
-        values[dims.CORR] = omega / np.outer(sds, sds)
+    sds, n = np.sqrt(np.diag(omega)), pattern.effects.n_eta
+    corr = omega / np.outer(sds, sds) if pattern.blocks else omega
+    if n:
+        values[dims.OMEGA] = sds[:n]
+    if any(block[0] < n for block, _ in pattern.blocks):
+        values[dims.CORR] = corr[:n, :n]
+    own = pattern.effects.occasion
+    if own is not None and pattern.estimated[n:].any():
+        values[own.sd] = sds[n:]
+    if own is not None and own.block.correlated:
+        values[own.corr] = corr[n:, n:]
     return values

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from popbayes import building, dims, prior, residual
 from popbayes.infer.centring import centred_model, variance_ratios
 from popbayes.infer.fit import WARM_START
+from popbayes.infer.saem.layout import Coordinate, _same, positive
 from popbayes.infer.starts import made_starts
 from popbayes.infer.tree import Study
-from popbayes.infer.warm_start import started
+from popbayes.infer.warm_start import FARTHEST, started, within_reach
 from tests.tolerances import EXACT
 
 
@@ -81,3 +83,14 @@ def test_the_tree_says_how_it_was_started(fitted):
     said = json.loads(fitted.attrs["warm_start"])
     assert said["method"] == "Saem"
     assert set(said["estimates"]) == {"ka_pop", "CL_pop", "V_pop", "sigma_add", "sigma_prop", dims.OMEGA}
+
+
+def test_an_estimate_at_a_boundary_does_not_send_chains_away():
+    """An additive error estimated at 0.002 had starts from 1e-9 to 1e23: its logarithm had an SE of 180."""
+    intercept = Coordinate("a", None, prior.Normal(0, 100), _same, _same)
+    layout = SimpleNamespace(coordinates=(intercept, positive("sigma_add", prior.HalfNormal(0.5))))
+    root = np.array([[30.0, 0.0, 0.0], [20.0, 180.0, 0.0], [0.0, 0.0, 0.2]])  # the last: a log of an omega
+    found = within_reach(root, SimpleNamespace(layout=layout))
+    np.testing.assert_array_equal(found[[0, 2]], root[[0, 2]])
+    np.testing.assert_allclose(np.linalg.norm(found[1]), FARTHEST)
+    np.testing.assert_allclose(found[1, 1] / found[1, 0], 9.0)
