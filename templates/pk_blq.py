@@ -11,7 +11,7 @@ from popbayes import censoring, pk, prior, residual, variability
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
 SEED = 1
-LLOQ = 0.5
+LLOQ = 1.0
 
 
 def example() -> pb.EventTable:
@@ -21,7 +21,7 @@ def example() -> pb.EventTable:
     table.loc[sample, "LLOQ"] = LLOQ
     table.loc[sample, "BLQ"] = (table["DV"] < LLOQ).astype(int)
     kept = table.drop(columns="CENS", errors="ignore")
-    return pb.read_events(kept, units={"TIME": "h", "DV": "mg/L", "AMT": "mg"}, name="theophylline, LLOQ 0.5")
+    return pb.read_events(kept, units={"TIME": "h", "DV": "mg/L", "AMT": "mg"}, name="theophylline, LLOQ 1")
 
 
 def main() -> None:

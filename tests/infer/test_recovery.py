@@ -66,7 +66,7 @@ def test_occasions_sites_and_outlying_subjects_are_recovered():
     truth = {"CL_pop": 5.0, "V_pop": 50.0, "nu_CL": 3.0, "omega": [0.25, 0.15], "gamma": [0.2]}
     truth |= {"omega_SITE": [0.3], "sigma_prop": 0.1}
     data = simulated(model, rows, truth, ["SITE"])
-    dt = pb.fit(model, data, seed=2, progress=False)
+    dt = pb.fit(model, data, draws=2500, seed=2, progress=False)  # 12 sites: ESS of V_pop a twelfth of it
     p = dt["posterior"].to_dataset()
     draws = {
         "log CL": np.log(p["CL_pop"]),

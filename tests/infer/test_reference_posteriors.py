@@ -62,7 +62,7 @@ def atorvastatin_model(run):
 @cache
 def atorvastatin_fit(run):
     """Draws of the quantities of the reference's table."""
-    dt = pb.fit(atorvastatin_model(run), atorvastatin(), seed=1, progress=False)
+    dt = pb.fit(atorvastatin_model(run), atorvastatin(), draws=2000, seed=1, progress=False)
     p = dt["posterior"].to_dataset()
     names = {
         "THETA1": "CL_pop",
