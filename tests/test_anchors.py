@@ -4,7 +4,7 @@ The data and the reference posteriors are not part of this project: without them
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,7 @@ import pytest
 import xarray as xr
 
 import popbayes as pb
-from popbayes import covariate, pk, prior, residual, variability
-from popbayes import pd as response
+from benchmarks.anchors import MODELS
 from tests.tolerances import MCSE, POSTERIOR_SD_REFERENCE
 
 ANCHORS = Path(__file__).parents[1].parent / "shared" / "data" / "anchors"
@@ -26,92 +25,12 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Anchor:
-    """A study: its model, and what each row of the reference posterior is called in popbayes."""
+    """What each row of the reference posterior of a study is called in popbayes."""
 
-    model: Callable[[], pb.PopModel]
     typical: tuple[str, ...]
     varying: tuple[str, ...]
     sigmas: Mapping[str, str]
     draws: int = 1000
-
-
-def half(scale: float) -> prior.HalfNormal:
-    return prior.HalfNormal(scale)
-
-
-def typical(values: Mapping[str, float], sd: Mapping[str, float], powers: Mapping[str, float]) -> dict:
-    """Log-normal priors around `values`, with fixed powers of the weight."""
-    return {
-        name: pb.Parameter(
-            prior.LogNormal(value, sd.get(name, 0.5)),
-            covariates=[covariate.Power("WT", ref=70, exponent=powers[name])] if name in powers else [],
-        )
-        for name, value in values.items()
-    }
-
-
-def combined() -> residual.Combined:
-    return residual.Combined(add=half(1.0), prop=half(0.3))
-
-
-def theoph() -> pb.PopModel:
-    return pb.PopModel(
-        structural=pk.OneCompartment(pk.FirstOrder()),
-        parameters=typical({"ka": 1.5, "CL": 2.8, "V": 32.0}, {}, {}),
-        variability=variability.Independent(["ka", "CL", "V"], sd=half(0.5)),
-        residual=combined(),
-    )
-
-
-def two_compartments() -> pb.PopModel:
-    return pb.PopModel(
-        structural=pk.TwoCompartment(pk.FirstOrder()),
-        parameters=typical(
-            {"CL": 5.0, "V1": 30.0, "Q": 4.0, "V2": 50.0, "ka": 1.0},
-            {"V1": 0.2, "ka": 0.2},
-            {"CL": 0.75, "V1": 1.0, "Q": 0.75, "V2": 1.0},
-        ),
-        variability=variability.Correlated(["CL", "V1", "Q", "V2", "ka"], sd=half(0.5), lkj=2),
-        residual=residual.Combined(add=half(0.3), prop=half(0.3)),
-    )
-
-
-def saturable() -> pb.PopModel:
-    return pb.PopModel(
-        structural=pk.MichaelisMenten(pk.FirstOrder()),
-        parameters=typical({"ka": 1.0, "V": 40.0, "Vmax": 15.0, "Km": 3.0}, {}, {}),
-        variability=variability.Independent(["ka", "V", "Vmax"], sd=half(0.5)),
-        residual=residual.Combined(add=half(0.5), prop=half(0.3)),
-    )
-
-
-def warfarin() -> pb.PopModel:
-    values = {"Tlag": 1.0, "ka": 1.0, "CL": 0.15, "V": 8.0, "R0": 100.0, "kout": 0.05, "IC50": 1.0}
-    return pb.PopModel(
-        structural=response.Turnover(
-            pk.OneCompartment(pk.FirstOrder(Tlag=True)), effect=response.Imax(full=True)
-        ),
-        parameters=typical(values, {"R0": 0.25}, {"CL": 0.75, "V": 1.0}),
-        variability=variability.Independent(["ka", "CL", "V", "R0", "kout", "IC50"], sd=half(0.5)),
-        residual={"conc": combined(), "response": residual.Additive(half(10.0))},
-        dvid={1: "conc", 2: "response"},
-    )
-
-
-def neutropenia() -> pb.PopModel:
-    values = {"CL": 10.0, "V1": 35.0, "Q": 15.0, "V2": 105.0, "ka": 2.0, "MTT": 125.0, "Circ0": 5.0}
-    values |= {"slope": 0.3, "gamma": 0.17}
-    return pb.PopModel(
-        structural=response.FribergKarlsson(pk.TwoCompartment(pk.FirstOrder())),
-        parameters=typical(
-            values,
-            {"MTT": 0.2, "Circ0": 0.2, "gamma": 0.2},
-            {"CL": 0.75, "V1": 1.0, "Q": 0.75, "V2": 1.0},
-        ),
-        variability=variability.Independent(["CL", "V1", "MTT", "Circ0", "slope"], sd=half(0.5)),
-        residual={"conc": residual.LogNormal(half(0.5)), "neutrophils": residual.LogNormal(half(0.5))},
-        dvid={1: "conc", 2: "neutrophils"},
-    )
 
 
 BOTH = {"sigma_prop": "sigma_prop", "sigma_add": "sigma_add"}
@@ -120,11 +39,10 @@ FIVE = ("CL", "V1", "Q", "V2", "ka")
 SEVEN = ("Tlag", "ka", "CL", "V", "R0", "kout", "IC50")
 NINE = (*FIVE, "MTT", "Circ0", "slope", "gamma")
 STUDIES = {
-    "theoph": Anchor(theoph, THREE, THREE, BOTH),
-    "twocpt_md": Anchor(two_compartments, FIVE, FIVE, BOTH),
-    "mm": Anchor(saturable, ("ka", "V", "Vmax", "Km"), ("ka", "V", "Vmax"), BOTH),
+    "theoph": Anchor(THREE, THREE, BOTH),
+    "twocpt_md": Anchor(FIVE, FIVE, BOTH),
+    "mm": Anchor(("ka", "V", "Vmax", "Km"), ("ka", "V", "Vmax"), BOTH),
     "warfarin": Anchor(
-        warfarin,
         SEVEN,
         SEVEN[1:],
         {
@@ -134,7 +52,6 @@ STUDIES = {
         },
     ),
     "fk": Anchor(
-        neutropenia,
         NINE,
         ("CL", "V1", "MTT", "Circ0", "slope"),
         {"sigma_pk": "sigma_log_conc", "sigma_anc": "sigma_log_neutrophils"},
@@ -182,7 +99,7 @@ def fitted(name: str) -> tuple[xr.DataTree, pd.DataFrame]:
     data = pb.read_events(pd.read_csv(ANCHORS / f"{name}.csv"), covariates=["WT"])
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        dt = pb.fit(anchor.model(), data, draws=anchor.draws, seed=SEED, progress=False)
+        dt = pb.fit(MODELS[name](), data, draws=anchor.draws, seed=SEED, progress=False)
     reference = pd.read_csv(ANCHORS / f"posterior_{name}.csv", index_col="param")
     return dt, compared(anchor, dt["posterior"].to_dataset(), reference)
 

@@ -8,6 +8,7 @@ functions bound to it and the versions of popbayes' kernels, numba, and the comp
 
 import inspect
 import math
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -35,13 +36,33 @@ INNER_FLAGS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": T
 """Of functions that only other kernels call."""
 
 
+MAKES_ARRAYS = re.compile(r"np\.(empty|zeros|ones|full)|\.copy\(|\.reshape\(|\[:")
+"""What in a text makes an array, or a view of one."""
+
+
 @dataclass(frozen=True)
 class Kernel:
-    """A compiled function, the key that names its machine code, and whether that may be kept on disk."""
+    """A compiled function.
+
+    Attributes
+    ----------
+    function
+        What numba made of it.
+    key
+        Names its machine code.
+    cached
+        Whether that may be kept on disk.
+    counts
+        Whether it makes arrays, by itself or in what became part of it, so that references are counted.
+    inline
+        Whether it becomes part of those that call it.
+    """
 
     function: Callable[..., Any]
     key: str
     cached: bool
+    counts: bool = True
+    inline: bool = False
 
     def __call__(self, *args: Any) -> Any:
         """Call the compiled function."""
@@ -81,9 +102,12 @@ def compile_source(
     foreign: Mapping[str, Any] = bound.get("foreign", {})
     own = {name: value for name, value in bound.items() if name != "foreign"}
     described = sorted((key, _describe(value)) for key, value in own.items())
-    identity = (source, name, described, sorted(foreign), entry, COMPILER)
+    identity = (source, name, described, sorted(foreign), entry, COMPILER, "uncounted")
     key = sha256(repr(identity).encode()).hexdigest()
     environment = {k: v.function if isinstance(v, Kernel) else v for k, v in own.items()}
+    # counting references to the arrays that it is given takes a third of the time of a small kernel
+    within = (v for v in own.values() if isinstance(v, Kernel) and v.inline)
+    counts = entry or bool(MAKES_ARRAYS.search(source)) or any(v.counts for v in within)
     # functions lowered by PyTensor may hold pointers, which must not go to disk
     cached = not foreign and all(v.cached for v in own.values() if isinstance(v, Kernel))
     function = compile_numba_function_src(
@@ -92,7 +116,9 @@ def compile_source(
     flags = FLAGS if entry else {**FLAGS, **INNER_FLAGS}
     if inline:
         flags = {**flags, "inline": "always"}
-    return Kernel(numba.njit(cache=cached and entry, **flags)(function), key, cached)
+    if not counts:
+        flags = {**flags, "_nrt": False}
+    return Kernel(numba.njit(cache=cached and entry, **flags)(function), key, cached, counts, inline)
 
 
 def specialise(
