@@ -46,7 +46,7 @@ def check_observations(model: PopModel, data: EventTable) -> Observed:
     if any(part.kind.law.needs_positive_prediction for part in observed.parts):
         _check_predictions(model, data, observed)
     if model.censoring is None:
-        _warn_below(data)
+        _warn_below(data, observed)
     return observed
 
 
@@ -61,9 +61,12 @@ def _of_all(part: Part, which: np.ndarray) -> np.ndarray:
     return bad
 
 
-def _warn_below(data: EventTable) -> None:
-    """Say that values below their LLOQ are taken as measured."""
+def _warn_below(data: EventTable, observed: Observed) -> None:
+    """Say that measurements below their LLOQ are taken as measured; an event (CENS 1) has no such limit."""
     limit = quantification_limit(data)
+    for part in observed.parts:
+        if part.kind.law.discrete:
+            limit[part.index] = np.nan
     with np.errstate(invalid="ignore"):
         below = (data.cens[data.obs_record] == 0) & (data.obs_dv < limit)
     if below.any():

@@ -1,5 +1,7 @@
 """Several endpoints and strata: names, DVID, densities in graphs and arrays, draws, refusals."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytensor
@@ -7,6 +9,7 @@ import pytest
 
 from popbayes import PopModel, build, censoring, outcome, pk, prior, residual, simulate, variability, vpc
 from popbayes import pd as pd_models
+from popbayes.building.observations import check_observations
 from popbayes.data.events import read_events
 from popbayes.diagnostics.curves import curves, measured_endpoints
 from popbayes.diagnostics.gof import gof
@@ -210,3 +213,20 @@ def test_a_response_is_drawn_over_the_response():
     figure = plot_vpc(checked)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["conc", "effect"]
     assert figure.axes[0].get_ylim() != figure.axes[1].get_ylim()
+
+
+def test_events_within_an_interval_are_no_values_below_a_limit():
+    """CENS 1 of an event endpoint gave its DVID a limit of 1, and every record without an event a warning."""
+    rows = [
+        (i, t, 10.0 * (t == 0), float("nan") if t == 0 else 1.0 * (t == 8), 3)
+        for i in (1, 2)
+        for t in (0, 4, 8)
+    ]
+    table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "DVID"])
+    data = read_events(table.assign(CENS=(table["DV"] == 1).astype(int)))
+    laws = {"conc": residual.Additive(HALF), "death": outcome.ExponentialTime(HALF)}
+    known = {"CL": Parameter(prior.LogNormal(1.0, 1.0)), "V": Parameter(10.0)}
+    model = PopModel(pk.OneCompartment(), known, None, laws, dvid={1: "conc", 3: "death"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_observations(model, data)
