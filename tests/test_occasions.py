@@ -349,7 +349,7 @@ def test_given_values_name_the_sds_of_levels(fitted):
 
 def test_methods_that_integrate_over_subjects_refuse_what_they_cannot_honour(fitted):
     made, data, _ = fitted
-    with pytest.raises(ValueError, match=r"variability.Occasion \(by ID, OCC\).*Use pb.fit"):
+    with pytest.raises(ValueError, match=r"variability.Level \(by SITE.*Use pb.fit"):
         SubjectDensity(Study(made, data))
     heavy = model(variability.Independent(["V"], sd=0.3, nu=4))
     with pytest.raises(ValueError, match="Student-t effects of V"):
