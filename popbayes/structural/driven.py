@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from popbayes.engine.declaration import MODES, Expression, Symbols
-from popbayes.structural import typeset
 from popbayes.structural.base import AbstractStructural
 from popbayes.structural.effects import AbstractEffect
 from popbayes.structural.ode_base import AbstractOde
@@ -28,7 +27,7 @@ class AbstractDriven(AbstractOde):
     def __post_init__(self) -> None:
         """Check what drives the response, and its effect."""
         super().__post_init__()
-        check_driver(self.pk, type(self).__name__)
+        check_driver(self.pk, f"pd.{type(self).__name__}")
         effect = getattr(self, "effect", None)
         if effect is not None and not isinstance(effect, AbstractEffect):
             raise TypeError(
@@ -63,14 +62,6 @@ class AbstractDriven(AbstractOde):
         """Outputs of the pharmacokinetic model, then the response."""
         return (*self.pk.outputs, self.response)
 
-    def equations(self) -> list[str]:
-        """The equations as text."""
-        return typeset.lines(self)
-
-    def latex(self) -> list[str]:
-        """The equations in LaTeX."""
-        return typeset.equations(self)
-
     def conc(self, state: Symbols, p: Symbols) -> Expression:
         """The concentration that drives the response."""
         return self.driver_outputs(state, p)[self.pk.outputs[0]]
@@ -93,7 +84,7 @@ def check_driver(pk: Any, kind: str) -> None:
     """
     if not isinstance(pk, AbstractStructural):
         raise TypeError(
-            f"pk of pd.{kind} must be a structural model such as pk.OneCompartment(), not {pk!r}."
+            f"pk of {kind} must be a structural model such as pk.OneCompartment(), not {pk!r}."
             + (" Write it with brackets." if isinstance(pk, type) else "")
         )
     staged = [name for name, way in pk.channels.items() if way.stages is not None]
@@ -104,7 +95,7 @@ def check_driver(pk: Any, kind: str) -> None:
             else "is solved by a matrix exponential"
         )  # fmt: skip
         raise ValueError(
-            f"pd.{kind} takes pharmacokinetics in closed form (pk.OneCompartment, TwoCompartment or "
+            f"{kind} takes pharmacokinetics in closed form (pk.OneCompartment, TwoCompartment or "
             f"ThreeCompartment with first- or zero-order absorption), but {type(pk).__name__} {why}. Write "
-            "both as equations in ode.System."
+            "its compartments as states of ode.System."
         )

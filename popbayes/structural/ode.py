@@ -10,6 +10,7 @@ from pytensor.graph.basic import Variable
 
 from popbayes.engine.declaration import Channel, Expression, Formula, Symbols
 from popbayes.structural.base import AbstractStructural
+from popbayes.structural.driven import check_driver
 from popbayes.structural.formula import Program
 from popbayes.structural.ode_base import MAX_STEPS, RTOL, AbstractOde
 
@@ -153,10 +154,12 @@ class System(AbstractOde):
         for name, value in (("solver", solver), ("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
             keep(self, name, value)
         AbstractOde.__post_init__(self)
-        keep(self, "_own", tuple(states))
+        if pk is not None:
+            check_driver(pk, "ode.System")
+        keep(self, "_own", (states,) if isinstance(states, str) else tuple(states))
         keep(self, "_pk", pk)
         keep(self, "_covariates", tuple(covariates))
-        keep(self, "_inputs", dict(inputs or {}))
+        keep(self, "_inputs", _checked_inputs(inputs or {}))
         keep(self, "_parameters", self._named(parameters))
         self._check_names()
         symbols = _Trace(self.states, (*self.parameters, *self.covariates))
@@ -168,7 +171,7 @@ class System(AbstractOde):
 
     def _named(self, parameters: Sequence[str]) -> tuple[str, ...]:
         """All parameters: the driver's, the equations', and those of the ways in."""
-        given = tuple(parameters)
+        given = (parameters,) if isinstance(parameters, str) else tuple(parameters)
         if len(set(given)) < len(given):
             raise ValueError(f"A parameter is named twice: {', '.join(given)}.")
         before = tuple(self._pk.parameters) if self._pk else ()
@@ -291,6 +294,31 @@ def _values(t: Any, state: Symbols, p: Symbols) -> dict[str, Any]:
     }
 
 
+def _checked_inputs(inputs: Mapping[str, Any]) -> dict[str, Input]:
+    """Refuse what does not say what happens to doses."""
+    for state, one in inputs.items():
+        if not isinstance(one, Input):
+            raise TypeError(
+                f"inputs[{state!r}] must be an ode.Input, such as ode.Input(lag='Tlag'), not {one!r}."
+            )
+    return dict(inputs)
+
+
+def _called(formula: Callable[..., Any], what: str, *arguments: Any) -> Any:
+    """Call a user's function on symbols; say which one it is where that goes wrong."""
+    try:
+        return formula(*arguments)
+    except AttributeError as error:
+        raise AttributeError(f"{what}: {error}") from error
+    except TypeError as error:
+        if "boolean" not in str(error).lower():
+            raise
+        raise TypeError(
+            f"{what} takes the truth of an expression (if, and, or, not): it has none before numbers are put "
+            "in. Write pt.switch(condition, where_true, where_false), with & and | for and and or."
+        ) from error
+
+
 class _Trace:
     """Symbols with which a user's functions are called once."""
 
@@ -312,14 +340,15 @@ class _Trace:
         """Programs of the rates of change."""
         if isinstance(rhs, Mapping):
             return {name: Program.from_dict(rhs[name]) for name in own}
-        found = rhs(self.t, Symbols(self.states), Symbols(self.p))
+        found = _called(rhs, "rhs", self.t, Symbols(self.states), Symbols(self.p))
         if not isinstance(found, Mapping):
             raise TypeError(f"rhs must return a mapping of state -> rate of change, not {found!r}.")
         missing = [name for name in own if name not in found]
         unknown = [name for name in found if name not in own]
         if missing or unknown:
             raise ValueError(
-                (f"rhs returns no rate of change for {', '.join(missing)}. " if missing else "")
+                (f"rhs returns no rate of change for {', '.join(missing)}." if missing else "")
+                + (" " if missing and unknown else "")
                 + (f"rhs returns one for {', '.join(map(str, unknown))}, " if unknown else "")
                 + (f"but the states that are integrated are {', '.join(own)}." if unknown else "")
             )
@@ -332,7 +361,8 @@ class _Trace:
         arguments = [Symbols(self.states), Symbols(self.p)]
         if len(inspect.signature(formula).parameters) == 3:
             arguments = [self.t, *arguments]
-        return Program.of(formula(*arguments), self.names, f"The output {name!r}")
+        found = _called(formula, f"The output {name!r}", *arguments)
+        return Program.of(found, self.names, f"The output {name!r}")
 
     def initials(self, given: Mapping[str, Any], own: Sequence[str]) -> dict[str, Program]:
         """Programs of the states at the beginning."""

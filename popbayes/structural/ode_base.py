@@ -11,8 +11,8 @@ from pytensor.graph.traversal import ancestors
 
 from popbayes.engine.declaration import Channel, ClosedForm, Expression, Symbols
 from popbayes.engine.ode_declaration import SOLVERS, Accuracy
+from popbayes.structural import typeset
 from popbayes.structural.base import AbstractStructural
-from popbayes.structural.formula import Program
 
 RTOL = 1e-7
 """Default tolerance of a step. Predictions come out within about ten times this."""
@@ -115,23 +115,11 @@ class AbstractOde(AbstractStructural):
 
     def equations(self) -> list[str]:
         """The equations as text: of the driver, rates of change, states that start filled, outputs."""
-        p = {name: pt.dscalar(name) for name in (*self.parameters, *self.covariates)}
-        states = {name: pt.dscalar(name) for name in self.states}
-        t = pt.dscalar("t")
-        names = {t: "t", **{v: name for name, v in (*states.items(), *p.items())}}
-        arguments = (t, Symbols(states), Symbols(p))
-        before = self.driver.equations() if self.driver else []
-        given = self.driver.outputs if self.driver else ()
-        shown = [
-            *((f"d{name}/dt", value) for name, value in self.derivatives(*arguments).items()),
-            *((f"{name}(0)", value) for name, value in self.initials(Symbols(p)).items() if value != 0.0),
-            *((name, value) for name, value in self.observables(*arguments).items() if name not in given),
-        ]
-        return [*before, *(f"{name} = {Program.of(value, names, name)}" for name, value in shown)]
+        return typeset.lines(self)
 
     def latex(self) -> list[str]:
-        """The equations, typeset as text."""
-        return [rf"\text{{{line}}}".replace("_", r"\_").replace("^", r"\^{}") for line in self.equations()]
+        """The equations in LaTeX."""
+        return typeset.equations(self)
 
     def weights(self, p: Symbols) -> Mapping[str, Mapping[str, Expression]]:
         """Output -> compartments that it depends on; here an output is any formula, not a weighted sum."""

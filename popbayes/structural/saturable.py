@@ -103,10 +103,6 @@ class AbstractNonlinear(AbstractOde):
         """The concentration in central."""
         return ("conc",)
 
-    def equations(self) -> list[str]:
-        """The equations as text."""
-        return typeset.lines(self)
-
     def latex(self) -> list[str]:
         """The equations in LaTeX."""
         return typeset.equations(self, amounts=[s for s in self.integrated if s not in ("target", "complex")])

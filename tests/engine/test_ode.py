@@ -7,7 +7,7 @@ import pandas as pd
 import pytensor.tensor as pt
 import pytest
 
-from popbayes import ode
+from popbayes import ode, pk
 from popbayes.data.design import Design
 from popbayes.data.events import read_events
 from popbayes.data.regimen import Regimen, regimens
@@ -193,6 +193,16 @@ def spoilt(**changes):
         ),
         ({"states": ("a", "a")}, ValueError, "'a' is named twice"),
         ({"initial": {"c": 1.0}}, ValueError, "initial has 'c'"),
+        ({"inputs": {"a": "Tlag"}}, TypeError, r"inputs\['a'\] must be an ode.Input"),
+        ({"outputs": {"y": lambda s, p: s.b / p.v}}, AttributeError, "The output 'y': There is no 'v'"),
+        (
+            {"rhs": lambda t, s, p: {"a": -p.k if s.a > 1 else 0.0, "b": 0.0}},
+            TypeError,
+            "rhs takes the truth .* pt.switch",
+        ),
+        ({"pk": pk.OneCompartment(pk.Transit(3))}, ValueError, "ode.System takes .* transit compartments"),
+        ({"pk": pk.MichaelisMenten()}, ValueError, "ode.System takes .* is not linear"),
+        ({"pk": pk.OneCompartment}, TypeError, "pk of ode.System .* Write it with brackets"),
         ({"inputs": {"c": ode.Input(lag="Tlag")}}, ValueError, "inputs has 'c'"),
         ({"outputs": {}}, ValueError, "at least one thing"),
         ({"covariates": ("k",)}, ValueError, "both a parameter and a covariate"),
