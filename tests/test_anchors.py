@@ -70,7 +70,7 @@ def in_reference_names(anchor: Anchor, posterior: xr.Dataset) -> dict[str, xr.Da
     if "corr" in posterior:
         for i, one in enumerate(anchor.varying, start=1):
             for j, other in enumerate(anchor.varying[: i - 1], start=1):
-                found[f"rho.{i}.{j}"] = posterior["corr"].sel(eta_of=one, eta_of2=other, drop=True)
+                found[f"rho.{i}.{j}"] = posterior["corr"].sel(eta_of=one, eta_of_=other, drop=True)
     return found
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import binding
 
 SYMBOL = "popbayes_failed_solve"
-_JIT = {"nogil": True, "cache": True}
+_JIT = {"nogil": True, "cache": True, "_nrt": True}
 _watched: dict[int, list[np.ndarray]] = {}
 
 

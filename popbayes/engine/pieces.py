@@ -25,7 +25,10 @@ MANY = 64
 TIE = 1e-10
 """Two event times closer than this (relative to 1 + |t|) are one time: 0.1 + 0.2 h meets 0.3 h."""
 
-_JIT = {"error_model": "numpy", "nogil": True, "cache": True, "fastmath": {"contract", "nsz", "arcp"}}
+_JIT = {
+    **{"error_model": "numpy", "nogil": True, "cache": True, "fastmath": {"contract", "nsz", "arcp"}},
+    "_nrt": True,  # else taken from whichever kernel is compiled around: some do not count references
+}
 
 
 @numba.njit(**_JIT)

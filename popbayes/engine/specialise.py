@@ -116,8 +116,8 @@ def compile_source(
     flags = FLAGS if entry else {**FLAGS, **INNER_FLAGS}
     if inline:
         flags = {**flags, "inline": "always"}
-    if not counts:
-        flags = {**flags, "_nrt": False}
+    # said in both cases: numba would take it from whichever function is compiled around this one
+    flags = {**flags, "_nrt": counts}
     return Kernel(numba.njit(cache=cached and entry, **flags)(function), key, cached, counts, inline)
 
 

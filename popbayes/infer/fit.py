@@ -16,6 +16,7 @@ from popbayes.building.between import Information
 from popbayes.building.starts import population_priors
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
+from popbayes.infer.adaptation import with_adaptation
 from popbayes.infer.centring import CENTRINGS, centred_model
 from popbayes.infer.chains import Draws, Task
 from popbayes.infer.failed import as_attribute, counted
@@ -123,9 +124,10 @@ def fit(
     save_warmup : bool
         Also store the warm-up (groups `warmup_posterior`, `warmup_sample_stats`; nutpie and pymc).
     **sampler_kwargs
-        What the sampler takes beside these: ``adaptation`` for nutpie, ``chain_method`` ("sequential" or
-        "vectorized") and ``dense_mass`` for numpyro and blackjax, ...; another name is refused with those
-        that exist.
+        What the sampler takes beside these: ``adaptation`` for nutpie ("diag" or "low_rank"; by default of
+        low rank in small models, and where a parameter without random effect moves all subjects along),
+        ``chain_method`` ("sequential" or "vectorized") and ``dense_mass`` for numpyro and blackjax, ...;
+        another name is refused with those that exist.
 
     Returns
     -------
@@ -157,7 +159,7 @@ def fit(
         "target_accept": float(target_accept or TARGET_ACCEPT),
         "max_treedepth": int(max_treedepth),
     }
-    asked = {"sampler": sampler, "sampler_options": json.dumps(sampler_kwargs), "centring": centring}
+    asked = {"sampler": sampler, "centring": centring}
     with working("popbayes: building the model", progress):
         study = Study(model.resolved(data), data)
         _check_unknowns(study.model)
@@ -171,7 +173,8 @@ def fit(
     with working("popbayes: writing the graph", progress):
         plan = _plan(study, warm, centring, starts or {}, settings["seed"])
         asked["warm_start"] = json.dumps(said)
-        task = _task(plan, settings, progress, save_warmup, sampler_kwargs)
+        options = with_adaptation(sampler_kwargs, sampler, study.model, plan.graph, warm)
+        task = _task(plan, settings, progress, save_warmup, options)
         groups = study_groups(study)
     graph = plan.graph
     lap = Clock.start()
@@ -179,6 +182,7 @@ def fit(
         drawn = backend.run(task)
     stages |= {"compiling": dict(drawn.compiling), "sampling": lap.since(drawn.compiling)}
     solves = as_attribute(warm_start=failed_warm, sampling=failed)
+    asked["sampler_options"] = json.dumps(options)
     attrs = {**settings, **asked, **clock.stop(), **solves, "stages": json.dumps(stages)}
     try:
         tree = _tree(study, graph, drawn, groups, attrs)

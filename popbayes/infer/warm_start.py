@@ -32,6 +32,8 @@ Report = Callable[[int, float, str], None]
 
 FARTHEST = 0.7
 """Standard deviation of chains' starts, at most, of logarithms and logits: a factor of 2."""
+LEAST_INFORMATION = 1e-3
+"""Part of the information, were random effects observed, below which draws do not tell it from none."""
 POINTS = 8
 """Draws of the random effects at which the information of the data on them is averaged."""
 
@@ -48,6 +50,8 @@ class WarmStart:
         Draws of every subject's random effects.
     root : (size, size)
         Root of the covariance of the estimates, in the coordinates of the run.
+    inflation : (size,)
+        Variance of every estimate over what it would be, were the random effects observed.
     seconds : float
         What it took.
     """
@@ -56,6 +60,7 @@ class WarmStart:
     found: Found
     conditional: Conditional
     root: np.ndarray
+    inflation: np.ndarray
     seconds: float
 
     @property
@@ -247,8 +252,9 @@ def started(
     if found.interrupted:
         raise KeyboardInterrupt("Interrupted during the warm start: there are no draws to keep.")
     conditional = conditional_draws(run, found, settings.draws)
-    root = within_reach(_root(run, found, conditional), run)
-    return WarmStart(run, found, conditional, root, time.perf_counter() - begun)
+    root, inflation = _root(run, found, conditional)
+    root = within_reach(root, run)
+    return WarmStart(run, found, conditional, root, inflation, time.perf_counter() - begun)
 
 
 def _checked(run: Iterations, starts: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -266,16 +272,20 @@ def _checked(run: Iterations, starts: Mapping[str, Any]) -> Mapping[str, Any]:
     return starts
 
 
-def _root(run: Iterations, found: Found, conditional: Conditional) -> np.ndarray:
-    """Root of the covariance of the estimates; as if random effects were observed where that fails."""
+def _root(run: Iterations, found: Found, conditional: Conditional) -> tuple[np.ndarray, np.ndarray]:
+    """Root of the covariance of the estimates, and how much larger it is than if effects were observed.
+
+    Where the information is no number, as if they were.
+    """
     information = louis(run, found, conditional).matrix + np.diag(run.prior_curvature(found))
     errors = run.complete_errors(found)
     scaled = information * np.outer(errors, errors)
-    if np.all(np.isfinite(scaled)):
-        size, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
-        # directions that the draws leave undetermined: at most three of these errors
-        return errors[:, None] * vectors / np.sqrt(np.maximum(size, 1 / 9))
-    return np.diag(errors)
+    if not np.all(np.isfinite(scaled)):
+        return np.diag(errors), np.ones(len(errors))
+    size, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
+    # directions that the draws leave undetermined: at most three of these errors
+    root = errors[:, None] * vectors / np.sqrt(np.maximum(size, 1 / 9))
+    return root, (vectors**2 / np.maximum(size, LEAST_INFORMATION)).sum(axis=1)
 
 
 def within_reach(root: np.ndarray, run: Iterations) -> np.ndarray:
