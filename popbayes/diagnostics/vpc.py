@@ -102,8 +102,8 @@ def vpc(
     Bergstrand, Hooker, Wallin & Karlsson, *AAPS Journal* 13 (2011) 143-151.
     """
     check_fractions(quantiles, interval)
-    study, group = study_of(dt), simulated_group(dt)
-    if endpoint is not None and is_outcome(study, endpoint):
+    fitted, group = study_of(dt), simulated_group(dt)
+    if endpoint is not None and is_outcome(fitted, endpoint):
         refused = {"pred_corr": pred_corr, "by": by is not None}
         return check_outcome(dt, endpoint, observed, bins, against, interval, refused)
     if observed is not None:
