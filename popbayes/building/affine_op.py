@@ -5,6 +5,7 @@ linker calls the kernels of `popbayes.building.affine`; `perform` and JAX (by a 
 """
 
 import sys
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -91,9 +92,9 @@ class _AffineOp(Op):
         return len(self.per_subject)
 
     @property
+    @abstractmethod
     def kernel(self) -> Kernel:
         """The compiled function."""
-        raise NotImplementedError
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """Call the kernel on numpy arrays."""

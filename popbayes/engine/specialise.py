@@ -96,28 +96,27 @@ def compile_source(
     entry
         The function is called from Python, not only from other kernels: it gets a wrapper.
     inline
-        The function becomes part of those that call it, and is not compiled by itself: every level of
-        calls is optimised anew with all that lies below, which takes time.
+        The function becomes part of those that call it, and is not compiled by itself.
     """
     foreign: Mapping[str, Any] = bound.get("foreign", {})
     own = {name: value for name, value in bound.items() if name != "foreign"}
+    called = [value for value in own.values() if isinstance(value, Kernel)]
+    # counting references to the arrays that it is given takes a third of the time of a small kernel
+    within = any(one.counts for one in called if one.inline)
+    counts = entry or bool(MAKES_ARRAYS.search(source)) or within
     described = sorted((key, _describe(value)) for key, value in own.items())
-    identity = (source, name, described, sorted(foreign), entry, COMPILER, "uncounted")
+    identity = (source, name, described, sorted(foreign), entry, inline, counts, COMPILER)
     key = sha256(repr(identity).encode()).hexdigest()
     environment = {k: v.function if isinstance(v, Kernel) else v for k, v in own.items()}
-    # counting references to the arrays that it is given takes a third of the time of a small kernel
-    within = (v for v in own.values() if isinstance(v, Kernel) and v.inline)
-    counts = entry or bool(MAKES_ARRAYS.search(source)) or any(v.counts for v in within)
     # functions lowered by PyTensor may hold pointers, which must not go to disk
-    cached = not foreign and all(v.cached for v in own.values() if isinstance(v, Kernel))
+    cached = not foreign and all(one.cached for one in called)
     function = compile_numba_function_src(
         source, name, {**PRELUDE, **environment, **foreign}, cache_key=f"popbayes_{key}"
     )
-    flags = FLAGS if entry else {**FLAGS, **INNER_FLAGS}
-    if inline:
-        flags = {**flags, "inline": "always"}
-    # said in both cases: numba would take it from whichever function is compiled around this one
-    flags = {**flags, "_nrt": counts}
+    # `_nrt` is said in both cases: numba would take it from whichever function is compiled around this one
+    flags = (
+        FLAGS | ({} if entry else INNER_FLAGS) | {"_nrt": counts} | ({"inline": "always"} if inline else {})
+    )
     return Kernel(numba.njit(cache=cached and entry, **flags)(function), key, cached, counts, inline)
 
 

@@ -9,6 +9,9 @@ from popbayes.parameters.odds import Odds
 if TYPE_CHECKING:
     from popbayes.model.popmodel import PopModel
 
+LAWS = {"lognormal": "LogNormal", "normal": "Normal"}
+"""Names of the laws of numbers, as they are printed."""
+
 
 def class_text(name: str, model: "PopModel") -> str:
     """What the class adds to the location of a parameter; empty where there is nothing."""
@@ -52,7 +55,7 @@ def states_latex(model: "PopModel") -> list[str]:
         if one.discrete:
             lines.append(rf"{column}_i &\sim \mathrm{{Categorical}}(p_{{{column}}})")
             continue
-        law = {"lognormal": "LogNormal", "normal": "Normal"}[one.law]
+        law = LAWS[one.law]
         centre = rf"\theta_{{{column}}}" if not one.covariates else rf"\theta_{{{column}}} + \ldots"
         lines.append(rf"{column}_i &\sim \mathrm{{{law}}}({centre}, s_{{{column}}}^2)")
     return lines
@@ -79,7 +82,7 @@ def _imputed_text(one: Impute) -> str:
     end = ", where missing summed out" if one.discrete else ", where missing sampled"
     if one.discrete:
         return f"{one.column}_i ~ {_categorical(one.odds)}{end}"
-    law = {"lognormal": "LogNormal", "normal": "Normal"}[one.law]
+    law = LAWS[one.law]
     logs = [f"log {effect.written(one.column)}" for effect in one.covariates]
     if one.law == "lognormal":
         centre = " · ".join([f"θ_{one.column}", *(effect.written(one.column) for effect in one.covariates)])

@@ -174,11 +174,6 @@ class ObservationModel:
         return frozenset(kind.names[name] for kind in self.kinds for name in kind.law.in_units)
 
     @property
-    def is_plain(self) -> bool:
-        """One residual error for all observations, its arguments the same for all subjects."""
-        return len(self.kinds) == 1 and not self.parameters and isinstance(self.given, AbstractLaw)
-
-    @property
     def symbols(self) -> dict[str, tuple[str, str]]:
         """Names in graphs and tables -> symbols as text and in LaTeX."""
         return {graph: _symbol(kind, name) for kind in self.kinds for name, graph in kind.names.items()}

@@ -1,6 +1,6 @@
 """Subpopulations: subjects are of one of a few classes, which is not observed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
@@ -8,7 +8,7 @@ from popbayes.parameters.effect import AbstractCovariate, Values
 from popbayes.parameters.family import AbstractPrior
 from popbayes.parameters.odds import Odds, by_class, concentrations
 from popbayes.parameters.priors import Fixed, as_prior
-from popbayes.wording import listed, nearest
+from popbayes.parameters.random_effects import by_parameter
 
 CLASS = "class"
 
@@ -74,16 +74,7 @@ class Mixture:
         object.__setattr__(self, "shift", self._shifts(names))
 
     def _shifts(self, names: tuple[str, ...]) -> dict[str, AbstractPrior]:
-        each = self.shift if isinstance(self.shift, Mapping) else dict.fromkeys(names, self.shift)
-        for name in each:
-            if name not in names:
-                raise ValueError(
-                    f"shift of variability.Mixture has {name!r}, which is not among its parameters "
-                    f"{listed(names)}.{nearest(name, names)}"
-                )
-        missing = [name for name in names if name not in each]
-        if missing:
-            raise ValueError(f"shift of variability.Mixture has no prior for {listed(missing)}.")
+        each = by_parameter(self.shift, names, "shift of variability.Mixture")
         priors = {name: as_prior(each[name], f"shift of {name} in variability.Mixture") for name in names}
         first = priors[names[0]]
         if first.support[0] < 0 or (isinstance(first, Fixed) and first.value <= 0):

@@ -15,6 +15,27 @@ from popbayes.parameters.spread import InverseWishart
 from popbayes.wording import listed, nearest
 
 
+def by_parameter(given: Any, names: Sequence[str], what: str) -> Mapping[str, Any]:
+    """One value for each parameter, from a mapping that has them all, or from one value for all.
+
+    Raises
+    ------
+    ValueError
+        With the parameter that is not among `names`, or those that the mapping leaves out.
+    """
+    each = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    for name in each:
+        if name not in names:
+            raise ValueError(
+                f"{what} has {name!r}, which is not among its parameters {listed(names)}."
+                f"{nearest(name, names)}"
+            )
+    missing = [name for name in names if name not in each]
+    if missing:
+        raise ValueError(f"{what} has no prior for {listed(missing)}.")
+    return each
+
+
 @dataclass(frozen=True)
 class AbstractVariability:
     r"""Random effects of some parameters, normal with mean 0 on each parameter's own scale.
@@ -78,16 +99,7 @@ class AbstractVariability:
 
     def _priors(self, names: tuple[str, ...]) -> dict[str, AbstractPrior]:
         """The prior of each effect's SD, checked."""
-        each = self.sd if isinstance(self.sd, Mapping) else dict.fromkeys(names, self.sd)
-        for name in each:
-            if name not in names:
-                raise ValueError(
-                    f"sd of variability.{self.kind} has {name!r}, which is not among its parameters "
-                    f"{listed(names)}.{nearest(name, names)}"
-                )
-        missing = [name for name in names if name not in each]
-        if missing:
-            raise ValueError(f"sd of variability.{self.kind} has no prior for {listed(missing)}.")
+        each = by_parameter(self.sd, names, f"sd of variability.{self.kind}")
         return {name: positive_prior(each[name], f"sd of the random effect of {name}") for name in names}
 
     def check(self) -> None:
