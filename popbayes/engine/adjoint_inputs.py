@@ -6,6 +6,8 @@ stream was resolved to.
 
 import math
 
+import numpy as np
+
 from popbayes.engine.modal import (
     K_GIVEN,
     K_NUMBER,
@@ -149,7 +151,7 @@ def pull_steady(s, time, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     interval = sf[s, F_II]
     strength = streams[s, K_STRENGTH]
     width = streams[s, K_WIDTH]
-    j = int(streams[s, K_SHIFT]) + 1
+    j = np.int64(streams[s, K_SHIFT]) + 1
     start = streams[s, K_START] + (j - 1) * interval
     bolus = si[s, S_KIND] == BOLUS
     total = strength if bolus else strength * width
@@ -220,7 +222,7 @@ def pull_start(s, time, coefs, gcoefs, seg, si, sf, streams, gs, mu):
             pull_constant(s, coefs, gcoefs, seg, si, sf, mu)
             return
     interval = sf[s, F_II]
-    due = int(gs[s, G_GIVEN])
+    due = np.int64(gs[s, G_GIVEN])
     if due > 0:
         u = max(0.0, time - (streams[s, K_START] + (due - 1) * interval))
         col = COLUMN[si[s, S_CHANNEL]]
@@ -240,7 +242,7 @@ def pull_infusion(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     strength = streams[s, K_STRENGTH]
     width = streams[s, K_WIDTH]
     start = streams[s, K_START]
-    n = int(streams[s, K_NUMBER])
+    n = np.int64(streams[s, K_NUMBER])
     begun0 = count(t0, start, interval, n)
     begun1 = count(t1, start, interval, n)
     ended0 = ended(t0, start + width, interval, n)
@@ -287,8 +289,8 @@ def pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
             return
     interval = sf[s, F_II]
     start = streams[s, K_START]
-    due = int(gs[s, G_GIVEN])
-    given = min(due, count(t0, start, interval, int(streams[s, K_NUMBER])))
+    due = np.int64(gs[s, G_GIVEN])
+    given = min(due, count(t0, start, interval, np.int64(streams[s, K_NUMBER])))
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))
         col = COLUMN[si[s, S_CHANNEL]]

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from popbayes.engine import kernels
+from popbayes.engine.adjoint_inputs import N_ADJOINT
+from popbayes.engine.buffers import Buffer
 from popbayes.engine.declaration import EXPONENTIAL, ClosedForm, LinearDeclaration, Symbols
 from popbayes.engine.modal import N_STREAM
 
@@ -21,17 +24,32 @@ class Layout:
     n_gaps: int
     accumulates: bool
     accumulated: tuple[int, ...]
+    n_parameters: int
 
     @property
-    def kept(self) -> tuple[tuple[str, int, int], ...]:
-        """For each array kept for the adjoint: what its rows count, rows for each, columns."""
-        width = self.n_modes * (len(self.rows) + 1)
+    def kept(self) -> tuple[Buffer, ...]:
+        """Arrays kept for the adjoint."""
         return (
-            ("segment", 1, self.size),
-            ("record", 1, width),
-            ("stream", 1, N_STREAM),
-            ("stream", 1, 2),
+            Buffer("segment", width=self.size),
+            Buffer("record", width=self.n_modes * (len(self.rows) + 1)),
+            Buffer("stream", width=N_STREAM),
+            Buffer("stream", width=2, integer=True),
         )
+
+    @property
+    def scratch(self) -> tuple[Buffer, ...]:
+        """Arrays that the forward walk writes over."""
+        return kernels.scratch_of(self.n_modes, len(self.rows), self.n_parameters)
+
+    @property
+    def pull_scratch(self) -> tuple[Buffer, ...]:
+        """Arrays that the adjoint writes over."""
+        return kernels.pull_scratch_of(self.n_modes, len(self.rows), self.n_parameters, self.size, N_ADJOINT)
+
+    def for_values(self, sizes: Mapping[str, int]) -> tuple[Any, ...]:
+        """What `evaluate` writes over, for schedules of up to these `sizes`."""
+        kept = tuple(one.make(sizes) for one in self.kept)
+        return (*kept, tuple(one.make(sizes) for one in self.scratch))
 
 
 def coefficients_of(
@@ -64,8 +82,9 @@ def coefficients_of(
     seen = [[row] if changes else list(weights[row]) for row in rows]
     accumulated = tuple(int(any(state in sums for state in states)) for states in seen)
     return values, Layout(
-        len(form.rates), rows, columns, start, slots, len(values), len(form.gaps), bool(sums), accumulated
-    )
+        len(form.rates), rows, columns, start, slots, len(values), len(form.gaps), bool(sums), accumulated,
+        len(structural.parameters),
+    )  # fmt: skip
 
 
 def _matrix_coefficients(
@@ -102,7 +121,10 @@ def _matrix_coefficients(
     # what nothing leaves adds up for ever, and has no steady state
     emptied = {source for source, _ in rates}
     accumulated = tuple(int(state not in emptied) for state in states)
-    return values, Layout(1, states, states, start, slots, len(values), 0, any(accumulated), accumulated)
+    return values, Layout(
+        1, states, states, start, slots, len(values), 0, any(accumulated), accumulated,
+        len(structural.parameters),
+    )  # fmt: skip
 
 
 def _slots(

@@ -47,7 +47,7 @@ def cut_streams(i, k, events, streams, log, cut_log, given):
             if s >= begun:
                 continue
             when = k + 1
-            due = count(rt[k], streams[s, K_START], sf[s, F_II], int(streams[s, K_NUMBER]))
+            due = count(rt[k], streams[s, K_START], sf[s, F_II], np.int64(streams[s, K_NUMBER]))
             given[s] = streams[s, K_GIVEN]
             streams[s, K_GIVEN] = min(given[s], due)
         cut_log[filled, 0] = s

@@ -3,11 +3,10 @@
 The upper-case names and the functions of `modal` are bound by `linear.py` (see `specialise`).
 """
 
-import numpy as np
-
+from popbayes.engine.buffers import Buffer
 from popbayes.engine.schedule import R_OBS, R_SEGMENT
 
-N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_GAPS = N_STREAM = N_ADJOINT = 0
+N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_GAPS = 0
 NEAR = STEP = 0.0
 NODES: tuple[float, ...] = ()
 NODE_WEIGHTS: tuple[float, ...] = ()
@@ -38,25 +37,17 @@ def perturb(theta, low, high, node, moved, coefs):
         coefficients(moved, k, coefs)
 
 
-def forward_near(i, low, high, theta, events, pred, coefs, kept, streams, log, work):
-    """Predictions of a subject whose rates nearly coincide: interpolated from the stencil's points."""
-    ptr, ri = events[0], events[1]
-    moved = np.empty(theta.shape)
-    total = np.zeros(ptr[i + 1] - ptr[i])
-    for node in range(len(NODES)):
-        perturb(theta, low, high, node, moved, coefs)
-        walk_events(i, coefs, events, pred, kept, streams, log, work)
-        for k in range(ptr[i], ptr[i + 1]):
-            if ri[k, R_OBS] >= 0:
-                total[k - ptr[i]] += NODE_WEIGHTS[node] * pred[ri[k, R_OBS]]
-    for k in range(ptr[i], ptr[i + 1]):
-        if ri[k, R_OBS] >= 0:
-            pred[ri[k, R_OBS]] = total[k - ptr[i]]
+def interpolate(low, high, node, ri, pred, total):
+    """Add the predictions of one point of the stencil; at the last they are interpolated."""
     for k in range(low, high):
-        coefficients(theta, k, coefs)
+        o = ri[k, R_OBS]
+        if o >= 0:
+            total[o] = NODE_WEIGHTS[node] * pred[o] + (total[o] if node > 0 else 0.0)
+            if node == len(NODES) - 1:
+                pred[o] = total[o]
 
 
-def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
+def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log, scratch):
     """Predict every observation; keep what the adjoint needs.
 
     Parameters
@@ -69,74 +60,93 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
     kept : (n_record, n_mode * n_row + n_mode), written
     streams : (n_stream, 7), written
     log : (n_stream, 2) int, written
+    scratch
+        The arrays of `scratch_of`.
     """
     events = (ptr, ri, rt, si, sf, sptr)
-    z = np.empty(N_MODES * N_ROWS)
-    x = np.empty(N_ROWS)
-    active = np.empty(max(1, si.shape[0]), dtype=np.int64)
-    work = (z, x, active)
+    z, x, active, moved, total = scratch
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
         for k in range(low, high):
             coefficients(theta, k, coefs)
-        if is_near(coefs, low, high):
-            forward_near(i, low, high, theta, events, pred, coefs, kept, streams, log, work)
-        else:
-            walk_events(i, coefs, events, pred, kept, streams, log, work)
+        near = is_near(coefs, low, high)
+        for node in range(len(NODES) if near else 1):
+            if near:
+                perturb(theta, low, high, node, moved, coefs)
+            walk_events(i, coefs, events, pred, kept, streams, log, (z, x, active))
+            if near:
+                interpolate(ptr[i], ptr[i + 1], node, ri, pred, total)
+        if near:
+            for k in range(low, high):
+                coefficients(theta, k, coefs)
 
 
-def pull_near(i, low, high, theta, events, gpred, gcoefs, kept, streams, log, work, gtheta):
-    """Adjoint of `forward_near`; what it kept for this subject is written over, point by point."""
-    moved = np.empty(theta.shape)
-    gmoved = np.empty(theta.shape)
-    here = np.empty(gcoefs.shape)
-    scratch = np.empty(gpred.shape[0])
-    for node in range(len(NODES)):
-        perturb(theta, low, high, node, moved, here)
-        walk_events(i, here, events, scratch, kept, streams, log, (work[1], work[2], work[5]))
-        gcoefs[low:high, :] = 0.0
-        gmoved[low:high, :] = 0.0
-        pull_events(i, here, gcoefs, events, gpred, kept, streams, log, work)
-        for k in range(low, high):
-            pull_coefficients(moved, k, gcoefs, gmoved)
-            for j in range(N_PARAMETERS):
-                gtheta[k, j] += NODE_WEIGHTS[node] * (1.0 + NODES[node] * STEP * SPREAD[j]) * gmoved[k, j]
+def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gtheta, scratch):
+    """Add `gpred` times the Jacobian of `forward` to `gtheta`.
 
-
-def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gtheta):
-    """Add `gpred` times the Jacobian of `forward` to `gtheta`; the rest is as `forward` left it."""
+    `scratch` are the arrays of `pull_scratch_of`; the rest is as `forward` left it. What it kept for a
+    subject whose rates nearly coincide is written over, point by point.
+    """
     events = (ptr, ri, rt, si, sf, sptr)
-    n_stream = max(1, si.shape[0])
-    mu = np.empty(N_MODES * N_ROWS)
-    z = np.empty(N_MODES * N_ROWS)
-    x = np.empty(N_ROWS)
-    gx = np.empty(N_ROWS)
-    gs = np.empty((n_stream, N_ADJOINT))
-    active = np.empty(n_stream, dtype=np.int64)
-    work = (mu, z, x, gx, gs, active)
-    gcoefs = np.zeros(coefs.shape)
+    mu, z, x, gx, gs, active, gcoefs, moved, gmoved, here, again = scratch
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
-        if is_near(coefs, low, high):
-            pull_near(i, low, high, theta, events, gpred, gcoefs, kept, streams, log, work, gtheta)
-            continue
-        pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work)
-        for k in range(low, high):
-            pull_coefficients(theta, k, gcoefs, gtheta)
+        near = is_near(coefs, low, high)
+        at, solved, into = (moved, here, gmoved) if near else (theta, coefs, gtheta)
+        for node in range(len(NODES) if near else 1):
+            if near:
+                perturb(theta, low, high, node, moved, here)
+                walk_events(i, here, events, again, kept, streams, log, (z, x, active))
+            for k in range(low, high):
+                for j in range(N_COEFFICIENTS):
+                    gcoefs[k, j] = 0.0
+            pull_events(i, solved, gcoefs, events, gpred, kept, streams, log, (mu, z, x, gx, gs, active))
+            for k in range(low, high):
+                if near:
+                    for j in range(N_PARAMETERS):
+                        gmoved[k, j] = 0.0
+                pull_coefficients(at, k, gcoefs, into)
+                if near:
+                    for j in range(N_PARAMETERS):
+                        factor = NODE_WEIGHTS[node] * (1.0 + NODES[node] * STEP * SPREAD[j])
+                        gtheta[k, j] += factor * gmoved[k, j]
 
 
-def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds):
-    """Predictions of a batch of parameter sets, `thetas[b]` -> `preds[b]`."""
-    n_record = rt.shape[0]
-    coefs = np.empty((thetas.shape[1], N_COEFFICIENTS))
-    kept = np.empty((n_record, N_MODES * N_ROWS + N_MODES))
-    streams = np.empty((si.shape[0], N_STREAM))
-    log = np.empty((si.shape[0], 2), dtype=np.int64)
+def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds, coefs, kept, streams, log, scratch):
+    """Predictions of a batch of parameter sets, `thetas[b]` -> `preds[b]`; the rest as of `forward`."""
     for b in range(thetas.shape[0]):
-        forward(thetas[b], ptr, ri, rt, si, sf, sptr, preds[b], coefs, kept, streams, log)
+        forward(thetas[b], ptr, ri, rt, si, sf, sptr, preds[b], coefs, kept, streams, log, scratch)
+
+
+def scratch_of(n_modes, n_rows, n_parameters):
+    """Arrays that `forward` writes over."""
+    return (
+        Buffer("one", n_modes * n_rows),
+        Buffer("one", n_rows),
+        Buffer("stream", integer=True),
+        Buffer("segment", width=n_parameters),
+        Buffer("observation"),
+    )
+
+
+def pull_scratch_of(n_modes, n_rows, n_parameters, n_coefficients, n_adjoint):
+    """Arrays that `pull` writes over."""
+    return (
+        Buffer("one", n_modes * n_rows),
+        Buffer("one", n_modes * n_rows),
+        Buffer("one", n_rows),
+        Buffer("one", n_rows),
+        Buffer("stream", width=n_adjoint),
+        Buffer("stream", integer=True),
+        Buffer("segment", width=n_coefficients),
+        Buffer("segment", width=n_parameters),
+        Buffer("segment", width=n_parameters),
+        Buffer("segment", width=n_coefficients),
+        Buffer("observation"),
+    )
 
 
 # Compiled first, in this order; the entry points forward, pull and evaluate come after.
-TEMPLATES = (perturb, is_near, forward_near, pull_near)
+TEMPLATES = (perturb, is_near, interpolate)

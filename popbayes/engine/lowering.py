@@ -1,11 +1,11 @@
-"""Numba's compiler for functions that only other kernels call: lowered, not optimised, no machine code.
+"""Numba's compiler for kernels: what others call is lowered only, and passes that find nothing are left out.
 
 Numba optimises every function together with all that it calls, and makes machine code of the whole, again
 at each level of calls. Here only the entry points are: what they call is handed to them as it was lowered,
-so that the optimiser sees every line once. Compiling a model takes half the time, and the result is the same.
+so that the optimiser sees every line once. Compiling a model takes half the time; the result is the same.
 
-This uses two hooks of numba that its documentation does not promise: `pipeline_class`, and the library that
-holds a function's code. A numba without them compiles everything its own way.
+This uses hooks of numba that its documentation does not promise: `pipeline_class`, the list of passes, and
+the library that holds a function's code. A numba without them compiles everything its own way.
 """
 
 from typing import Any
@@ -14,6 +14,37 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+
+NOT_NEEDED = {
+    "WithLifting",
+    "InlineClosureLikes",
+    "MakeFunctionToJitFunction",
+    "FindLiterallyCalls",
+    "LiteralUnroll",
+    "LiteralPropagationSubPipelinePass",
+    "InlineOverloads",
+    "NopythonRewrites",
+    "DumpParforDiagnostics",
+}
+"""Passes for what no kernel has: closures, `with`, loops over tuples of several types, array expressions."""
+
+
+class EntryLibrary(JITCodeLibrary):
+    """Code of an entry point and of all that it calls, optimised once.
+
+    Numba optimises twice, so as to take back references that the first round brings together; kernels count
+    none in their loops.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Leave it to the whole."""
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        """Optimise the whole."""
+        passes, builder = self._codegen._module_pass_manager()
+        with self._recorded_timings.record("Module passes", builder):
+            passes.run(self._final_module, builder)
 
 
 class _NoEnvironment:
@@ -41,38 +72,65 @@ class InnerLibrary(JITCodeLibrary):
         self._finalized = True
 
 
-@register_pass(mutates_CFG=False, analysis_only=False)
-class UseInnerLibrary(FunctionPass):
-    """Give the function an `InnerLibrary` before it is lowered."""
+def _use(kind: type[JITCodeLibrary], name: str) -> type[FunctionPass]:
+    """The pass that gives a function a library of this kind before it is lowered."""
 
-    _name = "popbayes_inner_library"
+    @register_pass(mutates_CFG=False, analysis_only=False)
+    class UseLibrary(FunctionPass):
+        _name = name
 
-    def __init__(self) -> None:
-        FunctionPass.__init__(self)
+        def __init__(self) -> None:
+            FunctionPass.__init__(self)
 
-    def run_pass(self, state: Any) -> bool:
-        """Make the library."""
-        state.library = InnerLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
-        return False
+        def run_pass(self, state: Any) -> bool:
+            """Make the library."""
+            state.library = kind(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
+            return False
+
+    return UseLibrary
 
 
-class InnerCompiler(CompilerBase):
-    """Numba's passes with an `InnerLibrary`."""
+UseEntryLibrary = _use(EntryLibrary, "popbayes_entry_library")
+UseInnerLibrary = _use(InnerLibrary, "popbayes_inner_library")
+
+
+class _KernelCompiler(CompilerBase):
+    """Numba's passes, less those that are not needed, with a library of our own."""
+
+    library: type[FunctionPass]
 
     def define_pipelines(self) -> list[Any]:
         """The passes."""
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(UseInnerLibrary, NopythonTypeInference)
+        passes.passes = [one for one in passes.passes if one[0].__name__ not in NOT_NEEDED]
+        passes.add_pass_after(self.library, NopythonTypeInference)
         passes.finalize()
         return [passes]
 
 
+class EntryCompiler(_KernelCompiler):
+    """Of functions that are called from outside."""
+
+    library = UseEntryLibrary
+
+
+class InnerCompiler(_KernelCompiler):
+    """Of functions that only other kernels call."""
+
+    library = UseInnerLibrary
+
+
 def _works() -> bool:
     """Whether numba has what this module overrides."""
-    needed = ("_optimize_final_module", "_finalize_dynamic_globals", "_verify_declare_only_symbols")
+    needed = (
+        *("_optimize_functions", "_optimize_final_module"),
+        *("_finalize_dynamic_globals", "_verify_declare_only_symbols"),
+    )
     return all(hasattr(JITCodeLibrary, name) for name in needed) and hasattr(NativeLowering, "run_pass")
 
 
+ENTRY: type[CompilerBase] = EntryCompiler if _works() else Compiler
+"""`pipeline_class` of entry points."""
 INNER: type[CompilerBase] = InnerCompiler if _works() else Compiler
-"""`pipeline_class` of functions that are not entry points."""
+"""`pipeline_class` of the others."""

@@ -15,6 +15,8 @@ then weights (`CHANGES` only), then gaps.
 
 import math
 
+import numpy as np
+
 from popbayes.engine.pieces import FOREVER, count, ended, first_before, phi, train
 from popbayes.engine.schedule import (
     BOLUS,
@@ -185,7 +187,7 @@ def start_stream(s, time, coefs, seg, si, sf, streams, z):
         if si[s, S_KIND] != BOLUS:
             streams[s, K_NEXT] = -math.inf
             return True
-    n = int(streams[s, K_NUMBER])
+    n = np.int64(streams[s, K_NUMBER])
     start = streams[s, K_START]
     interval = sf[s, F_II]
     due = count(time, start, interval, n)
@@ -204,7 +206,7 @@ def advance_infusion(s, t0, t1, coefs, seg, si, sf, streams, z):
     strength = streams[s, K_STRENGTH]
     width = streams[s, K_WIDTH]
     start = streams[s, K_START]
-    n = int(streams[s, K_NUMBER])
+    n = np.int64(streams[s, K_NUMBER])
     begun0 = count(t0, start, interval, n)
     begun1 = count(t1, start, interval, n)
     ended0 = ended(t0, start + width, interval, n)
@@ -232,8 +234,8 @@ def advance_stream(s, t0, t1, coefs, seg, si, sf, streams, z):
             return advance_infusion(s, t0, t1, coefs, seg, si, sf, streams, z)
     interval = sf[s, F_II]
     start = streams[s, K_START]
-    n = int(streams[s, K_NUMBER])
-    given = int(streams[s, K_GIVEN])
+    n = np.int64(streams[s, K_NUMBER])
+    given = np.int64(streams[s, K_GIVEN])
     due = max(given, count(t1, start, interval, n))
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))

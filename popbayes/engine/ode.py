@@ -25,6 +25,7 @@ from popbayes.engine import (
     ode_walk,
     stiff,
 )
+from popbayes.engine.buffers import Buffer
 from popbayes.engine.declaration import Symbols
 from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero, _pull_kernel, _value_kernel
 from popbayes.engine.ode_declaration import OdeDeclaration, columns
@@ -70,15 +71,22 @@ class OdeLayout:
     slots: Mapping[str, tuple[int, ...]]
     width: int
 
+    scratch: tuple[Buffer, ...] = ()
+    pull_scratch: tuple[Buffer, ...] = ()
+
     @property
-    def kept(self) -> tuple[tuple[str, int, int], ...]:
-        """For each kept array: what its rows count, rows for each, columns."""
+    def kept(self) -> tuple[Buffer, ...]:
+        """Arrays kept for the adjoint."""
         return (
-            ("segment", 1, self.size),
-            ("record", SLOTS, self.width),
-            ("stream", 1, ode_walk.N_STREAM),
-            ("record", 1, 2),
+            Buffer("segment", width=self.size),
+            Buffer("record", SLOTS, self.width),
+            Buffer("stream", width=ode_walk.N_STREAM),
+            Buffer("record", width=2, integer=True),
         )
+
+    def for_values(self, sizes: Mapping[str, int]) -> tuple[Any, ...]:
+        """What `evaluate` writes over: it makes that itself, a solution costs far more."""
+        return ()
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def add_rows(i, low, theta, coefs, events, directions, weight, shift, pred, dpre
     for row in range(0, slots[ROW], WIDTH):
         if tape[row + C_KIND] != T_OBS:
             continue
-        k = int(tape[row + C_STEP])
+        k = np.int64(tape[row + C_STEP])
         o = ri[k, R_OBS]
         high = ri[k, R_SEGMENT] + 1
         clear_rows(gcoefs, low, high)

@@ -24,6 +24,7 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
 
 from popbayes.data.design import Design
+from popbayes.engine.buffers import Buffer, as_tuple
 from popbayes.engine.compiled import kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration, used_channels
 from popbayes.engine.jax_callback import register_if_loaded
@@ -40,10 +41,15 @@ MOST_CONSTANT_BYTES = 2**20
 
 def _theta_lines(names: Sequence[str]) -> list[str]:
     return [
-        f"theta = np.empty((p_{names[0]}.shape[0], {len(names)}))",
+        f"theta = np.empty((p_{names[0]}.shape[0], {len(names)}), np.float64)",
         "for k in range(theta.shape[0]):",
         *(f"    theta[k, {i}] = p_{name}[k]" for i, name in enumerate(names)),
     ]
+
+
+def _scratch(buffers: Sequence[Buffer]) -> str:
+    """The last argument of a kernel that writes over these arrays."""
+    return f", {as_tuple(buffers)}" if buffers else ""
 
 
 @cache
@@ -51,14 +57,11 @@ def _predict_kernel(op: "_StructuralOp") -> Kernel:
     """``predict(p_..., schedule)`` -> predictions and what the gradient needs."""
     kernels = op.kernels
     names = kernels.parameters
-    sizes = {"segment": "theta.shape[0]", "record": "rt.shape[0]", "stream": "si.shape[0]"}
-    empty = [f"np.empty(({sizes[what]} * {n}, {width})" for what, n, width in kernels.layout.kept]
     lines = [
         *_theta_lines(names),
-        "pred = np.empty(n_obs[()])",
-        f"coefs, kept, streams = {empty[0]}), {empty[1]}), {empty[2]})",
-        f"log = {empty[3]}, dtype=np.int64)",
-        f"forward(theta, ptr, ri, rt, si, sf, sptr, pred, {KEPT})",
+        f"pred = {Buffer('observation').text}",
+        *(f"{name} = {one.text}" for name, one in zip(KEPT.split(", "), kernels.layout.kept, strict=True)),
+        f"forward(theta, ptr, ri, rt, si, sf, sptr, pred, {KEPT}{_scratch(kernels.layout.scratch)})",
         f"return pred, {KEPT}",
     ]
     arguments = ", ".join(f"p_{n}" for n in names)
@@ -71,10 +74,14 @@ def _pull_kernel(op: "_StructuralOp") -> Kernel:
     """``pull_predict(p_..., schedule, gpred, kept)`` -> derivatives by each parameter vector."""
     kernels = op.kernels
     names = kernels.parameters
+    scratch = _scratch(kernels.layout.pull_scratch)
     lines = [
         *_theta_lines(names),
-        "gtheta = np.zeros(theta.shape)",
-        f"pull(theta, ptr, ri, rt, si, sf, sptr, gpred, {KEPT}, gtheta)",
+        f"gtheta = {Buffer('segment', width=len(names)).text}",
+        "for k in range(gtheta.shape[0]):",
+        f"    for j in range({len(names)}):",
+        "        gtheta[k, j] = 0.0",
+        f"pull(theta, ptr, ri, rt, si, sf, sptr, gpred, {KEPT}, gtheta{scratch})",
         *(f"g_{n} = gtheta[:, {i}].copy()" for i, n in enumerate(names)),
         "return " + ", ".join(f"g_{n}" for n in names) + ("," if len(names) == 1 else ""),
     ]
@@ -117,7 +124,7 @@ class _StructuralOp(Op):
     def kept_shapes(self, n_segment: Any, n_record: Any, n_stream: Any) -> list[tuple[Any, ...]]:
         """Shapes of what the forward walk keeps for the adjoint."""
         sizes = {"segment": n_segment, "record": n_record, "stream": n_stream}
-        return [(sizes[what] * number, width) for what, number, width in self.kernels.layout.kept]
+        return [(sizes[one.what] * one.number, one.width) for one in self.kernels.layout.kept]
 
     @property
     def adjoint(self) -> "PullPredict":

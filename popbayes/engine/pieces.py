@@ -14,6 +14,7 @@ nothing divides by zero where a rate or a time is zero.
 import math
 
 import numba
+import numpy as np
 
 FOREVER = -1
 SERIES_BELOW = 0.05
@@ -118,7 +119,7 @@ def count(t, start, interval, n):
         return 0
     if n == 1:
         return 1
-    return min(n, int(min(gone / interval, 2.0e9)) + 1)
+    return min(n, np.int64(min(gone / interval, 2.0e9)) + 1)
 
 
 @numba.njit(**_JIT)
@@ -133,7 +134,7 @@ def ended(t, end, interval, n):
         return 0
     if n == 1:
         return 1
-    return min(n, int(min(gone / interval, 2.0e9)) + 1)
+    return min(n, np.int64(min(gone / interval, 2.0e9)) + 1)
 
 
 @numba.njit(**_JIT)

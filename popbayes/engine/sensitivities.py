@@ -1,7 +1,7 @@
 """Predictions with their exact derivatives along given directions, many times on one design."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from popbayes.data.design import Design
+from popbayes.engine.batches import Batch, evaluate_batches
 from popbayes.engine.compiled import jacobian_of, kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
 from popbayes.engine.ode_declaration import columns
@@ -65,8 +66,9 @@ class Solver:
         flat = np.ascontiguousarray(thetas.reshape(-1, *thetas.shape[-2:]))
         preds = np.empty((len(flat), self.design.n_obs))
         threads = min(CORES, len(flat), 1 + len(flat) * self.design.n_record // WORTH_A_THREAD)
-        pieces = list(zip(np.array_split(flat, threads), np.array_split(preds, threads), strict=True))
-        shared_out(lambda p: self.kernels.evaluate(p[0], *self.schedule.arrays, p[1]), pieces, threads)
+        pieces = zip(np.array_split(flat, threads), np.array_split(preds, threads), strict=True)
+        batches = [Batch(thetas, self.schedule.arrays, target) for thetas, target in pieces]
+        evaluate_batches(self.kernels, batches, threads)
         return preds.reshape(*thetas.shape[:-2], self.design.n_obs)
 
     def sensitivities(
@@ -96,14 +98,19 @@ class Solver:
         moves = self._moves(directions)
         pred = np.full(self.design.n_obs, np.nan)
         dpred = np.zeros((self.design.n_obs, moves.shape[1]))
-        kernel = jacobian_of(self.structural, self.outputs, self.channels, self.schedule.features).function
+        kernel = jacobian_of(self.structural, self.outputs, self.channels, self.schedule.features)
         pieces = self._pieces
         if subjects is not None:
             chosen = np.asarray(subjects, dtype=np.int64)
             dpred[~np.isin(self.design.obs_subject, chosen)] = np.nan
             pieces = np.array_split(chosen, max(1, min(len(pieces), len(chosen))))
         arrays = self.schedule.arrays
-        shared_out(lambda piece: kernel(piece, matrix, moves, *arrays, pred, dpred), pieces, len(pieces))
+
+        def work(share: Sequence[np.ndarray]) -> None:
+            for piece in share:
+                kernel(piece, matrix, moves, *arrays, pred, dpred)
+
+        shared_out(work, pieces, len(pieces))
         return pred, dpred.T
 
     def _stacked(self, theta: Theta) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Deterministic solutions: a structural model on a design, for one or many parameter sets."""
 
-import itertools
 import os
 import warnings
 from collections.abc import Mapping
@@ -15,17 +14,13 @@ from popbayes import dims
 from popbayes.data.design import Design
 from popbayes.data.events import EventTable
 from popbayes.data.regimen import as_events
+from popbayes.engine.batches import Batch, evaluate_batches
 from popbayes.engine.compiled import kernels_of, with_covariates
 from popbayes.engine.declaration import LinearDeclaration
 from popbayes.engine.failures import watching
 from popbayes.engine.ode_declaration import is_ode
 from popbayes.engine.op import Output, Route, route
-from popbayes.engine.schedule import R_OUTPUT, Schedule
-from popbayes.engine.threads import shared_out
-
-RECORDS_A_RUN = 10_000
-"""Records that a thread takes at a time: a quarter of a millisecond of work, and few enough for its scratch
-to be used again rather than fetched anew from the system."""
+from popbayes.engine.schedule import R_OUTPUT
 
 
 def evaluate(
@@ -92,13 +87,11 @@ def _evaluate(
     workers = max(1, threads or os.cpu_count() or 1)
     if len(thetas) >= max(workers, 2) or is_ode(structural):
         workers = min(workers, len(thetas))
-        parts = [(piece, schedule.arrays) for piece in np.array_split(thetas, workers)]
-        targets = np.array_split(preds, workers)
+        parts = zip(np.array_split(thetas, workers), np.array_split(preds, workers), strict=True)
+        batches = [Batch(piece, schedule.arrays, target) for piece, target in parts]
     else:
-        parts = [(thetas, arrays) for arrays in _runs_of_subjects(schedule)]
-        targets = [preds] * len(parts)
-    calls = list(zip(parts, targets, strict=True))
-    shared_out(lambda call: kernels.evaluate(call[0][0], *call[0][1], call[1]), calls, workers)
+        batches = [Batch(thetas, arrays, preds) for arrays in schedule.runs]
+    evaluate_batches(kernels, batches, workers)
     return preds.reshape(*shape[:-1], design.n_obs)
 
 
@@ -158,26 +151,6 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
         if column in events.units:
             out[what].attrs["units"] = events.units[column]
     return out
-
-
-def _runs_of_subjects(schedule: Schedule) -> list[tuple[np.ndarray, ...]]:
-    """The schedule's arrays for runs of subjects; each writes its own observations."""
-    n_subject = len(schedule.subjects) - 1
-    number = min(n_subject, max(1, len(schedule.times) // RECORDS_A_RUN))
-    aims = np.linspace(0, schedule.subjects[-1], number + 1)[1:-1]
-    ends = [0, *np.searchsorted(schedule.subjects, aims).tolist(), n_subject]
-    runs = []
-    for low, high in itertools.pairwise(ends):
-        first, last = schedule.subjects[low], schedule.subjects[high]
-        one = replace(
-            schedule,
-            subjects=schedule.subjects[low : high + 1] - first,
-            records=schedule.records[first:last],
-            times=schedule.times[first:last],
-            first_stream=schedule.first_stream[low : high + 1],
-        )
-        runs.append(one.arrays)
-    return runs
 
 
 def _check_steady_states(events: EventTable, out: xr.Dataset) -> None:

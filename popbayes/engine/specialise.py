@@ -19,9 +19,11 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from numba.extending import intrinsic
 from pytensor.link.numba.cache import compile_numba_function_src
 
-from popbayes.engine.lowering import INNER
+from popbayes.engine.lowering import ENTRY, INNER
+from popbayes.engine.quick_compile import quick_compile
 
 # No reassociation: sums keep the order in which they are written, so that the same input gives the
 # same bits whatever surrounds the kernel, and compensated formulas stay compensated.
@@ -32,6 +34,7 @@ FLAGS: dict[str, Any] = {
     "boundscheck": False,
 }
 
+ENTRY_FLAGS: dict[str, Any] = {"no_cfunc_wrapper": True, "pipeline_class": ENTRY}
 INNER_FLAGS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": INNER}
 """Of functions that only other kernels call."""
 
@@ -58,14 +61,17 @@ class Kernel:
         Whether it becomes part of those that call it.
     """
 
-    function: Callable[..., Any]
+    function: numba.core.dispatcher.Dispatcher
     key: str
     cached: bool
     counts: bool = True
     inline: bool = False
 
     def __call__(self, *args: Any) -> Any:
-        """Call the compiled function."""
+        """Call the compiled function, compiling it if this is the first time."""
+        if not self.function.overloads:
+            with quick_compile():
+                return self.function(*args)
         return self.function(*args)
 
 
@@ -115,7 +121,10 @@ def compile_source(
     )
     # `_nrt` is said in both cases: numba would take it from whichever function is compiled around this one
     flags = (
-        FLAGS | ({} if entry else INNER_FLAGS) | {"_nrt": counts} | ({"inline": "always"} if inline else {})
+        FLAGS
+        | (ENTRY_FLAGS if entry else INNER_FLAGS)
+        | {"_nrt": counts}
+        | ({"inline": "always"} if inline else {})
     )
     return Kernel(numba.njit(cache=cached and entry, **flags)(function), key, cached, counts, inline)
 
@@ -154,6 +163,23 @@ def power(x, y):
     return np.power(x, y)
 
 
+def _pick(low: bool) -> Any:
+    """The lesser or the greater of two numbers, in place: numba compiles its own `min` for every type."""
+
+    @intrinsic(prefer_literal=False)
+    def pick(context, a, b):
+        kind = numba.types.float64 if numba.types.float64 in (a, b) else numba.types.int64
+
+        def codegen(target, builder, signature, values):
+            x, y = (target.cast(builder, v, t, kind) for v, t in zip(values, signature.args, strict=True))
+            compare = builder.fcmp_ordered if kind is numba.types.float64 else builder.icmp_signed
+            return builder.select(compare("<" if low else ">", y, x), y, x)
+
+        return kind(a, b), codegen
+
+    return pick
+
+
 # `__name__`: where numba finds the globals again when it loads code from disk
 PRELUDE: dict[str, Any] = {
     "__name__": __name__,
@@ -162,12 +188,14 @@ PRELUDE: dict[str, Any] = {
     "log": log,
     "log1p": log1p,
     "power": power,
+    "min": _pick(low=True),
+    "max": _pick(low=False),
 }
 """Names that the text of every kernel may use."""
-PRELUDE_TEXT = "".join(inspect.getsource(f.py_func) for f in (log, log1p, power))
+PRELUDE_TEXT = "".join(inspect.getsource(f) for f in (log.py_func, log1p.py_func, power.py_func, _pick))
 COMPILER = (
     *(numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT),
     tuple(sorted((name, sorted(v) if isinstance(v, set) else v) for name, v in FLAGS.items())),
-    INNER.__name__,
+    *(ENTRY.__name__, INNER.__name__),
 )
 """What decides the machine code beside the text of a kernel."""

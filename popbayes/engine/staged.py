@@ -6,6 +6,8 @@ its shape is another (see `stages`).
 
 import math
 
+import numpy as np
+
 from popbayes.engine.modal import K_NUMBER, K_PACE, K_STAGES, K_START, K_STRENGTH, K_WIDTH
 from popbayes.engine.pieces import count, train
 from popbayes.engine.schedule import F_II, S_CHANNEL
@@ -53,7 +55,7 @@ def advance_staged(s, t0, t1, coefs, seg, si, sf, streams, z):
     start = streams[s, K_START]
     a = streams[s, K_STAGES]
     p = streams[s, K_PACE]
-    n = int(streams[s, K_NUMBER])
+    n = np.int64(streams[s, K_NUMBER])
     begun0 = count(t0, start, interval, n)
     begun1 = count(t1, start, interval, n)
     ended0 = count(t0, start + width, interval, n)
@@ -131,7 +133,7 @@ def pull_advance_staged(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     start = streams[s, K_START]
     a = streams[s, K_STAGES]
     p = streams[s, K_PACE]
-    n = int(streams[s, K_NUMBER])
+    n = np.int64(streams[s, K_NUMBER])
     begun0 = count(t0, start, interval, n)
     begun1 = count(t1, start, interval, n)
     ended0 = count(t0, start + width, interval, n)

@@ -20,6 +20,7 @@ from pytensor.graph import clone_replace, rewrite_graph
 from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS, compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import numba_njit
 
+from popbayes.engine.quick_compile import quick_compile
 from popbayes.engine.specialise import COMPILER
 
 POINT = "position"
@@ -77,6 +78,11 @@ def compiled_density(graph: Any) -> Compiled:
 
     Its key is that of the whole graph with its constants; a graph that PyTensor cannot name is compiled anew.
     """
+    with quick_compile():
+        return _compiled_density(graph)
+
+
+def _compiled_density(graph: Any) -> Compiled:
     size, function = density_function(graph)
     shared = [np.array(one.get_value(borrow=True), order="C") for one in function.get_shared()]
     python = function.vm.jit_fn.py_func

@@ -1,6 +1,9 @@
 """Sharing work among threads."""
 
+import os
+import signal
 import threading
+import warnings
 
 import pytest
 
@@ -11,22 +14,36 @@ from popbayes.engine.threads import shared_out
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_every_part_is_done_once(number, threads):
     done = []
-    shared_out(done.append, list(range(number)), threads)
+    shared_out(done.extend, list(range(number)), threads)
     assert sorted(done) == list(range(number))
 
 
 def test_two_threads_work_at_the_same_time():
     together = threading.Barrier(2, timeout=60)  # each waits for the other: one thread would never pass
     seen = []
-    shared_out(lambda part: seen.append((together.wait(), part)), ["a", "b"], 2)
+    shared_out(lambda share: seen.append((together.wait(), *share)), ["a", "b"], 2)
     assert sorted(part for _, part in seen) == ["a", "b"]
 
 
 @pytest.mark.parametrize("bad", [0, 1])
 def test_what_a_part_raises_is_raised(bad):
-    def call(part):
-        if part == bad:
-            raise ValueError(f"part {part}")
+    def call(share):
+        if bad in share:
+            raise ValueError(f"part {bad}")
 
     with pytest.raises(ValueError, match=f"part {bad}"):
         shared_out(call, [0, 1], 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_has_threads_of_its_own():
+    shared_out(len, [0, 1], 2)  # the parent's are there, and are not in the child
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: that is the point
+        child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        done = []
+        shared_out(done.extend, [0, 1], 2)
+        os._exit(0 if sorted(done) == [0, 1] else 1)
+    assert os.waitpid(child, 0)[1] == 0

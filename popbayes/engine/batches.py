@@ -1,0 +1,44 @@
+"""Predictions of many parameter sets, or of many subjects: the work of `evaluate` shared among threads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from popbayes.engine.threads import shared_out
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Parameter sets, the events of some subjects, and where their predictions go.
+
+    Attributes
+    ----------
+    thetas : (n, n_segment, n_parameter)
+    arrays
+        Those of a `Schedule`.
+    preds : (n, n_obs)
+    """
+
+    thetas: np.ndarray
+    arrays: tuple[np.ndarray, ...]
+    preds: np.ndarray
+
+
+def evaluate_batches(kernels: Any, batches: Sequence[Batch], threads: int) -> None:
+    """Write the predictions of every batch; a thread uses the same scratch for all of its own."""
+
+    def work(share: Sequence[Batch]) -> None:
+        sizes = {
+            "segment": max(one.thetas.shape[1] for one in share),
+            "record": max(len(one.arrays[2]) for one in share),
+            "stream": max(len(one.arrays[3]) for one in share),
+            "observation": max(one.preds.shape[1] for one in share),
+            "one": 1,
+        }
+        written = kernels.layout.for_values(sizes)
+        for one in share:
+            kernels.evaluate(one.thetas, *one.arrays, one.preds, *written)
+
+    shared_out(work, batches, threads)

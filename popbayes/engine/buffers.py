@@ -1,0 +1,59 @@
+"""Arrays that kernels write, made by whoever calls them.
+
+A kernel that makes no array compiles in half the time and counts no references; one that is called for run
+after run of subjects uses the same memory again instead of asking the system for fresh pages.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SIZES = {
+    "segment": "theta.shape[0]",
+    "record": "rt.shape[0]",
+    "stream": "si.shape[0]",
+    "observation": "n_obs[()]",
+    "one": "1",
+}
+"""What rows are counted by -> its number, in the text of an entry point."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Shape of one array, whose values are not set.
+
+    Attributes
+    ----------
+    what
+        What its rows count, a key of `SIZES`.
+    number
+        Rows for each.
+    width
+        Columns; None: a vector.
+    integer
+        Whole numbers instead of floats.
+    """
+
+    what: str
+    number: int = 1
+    width: int | None = None
+    integer: bool = False
+
+    @property
+    def text(self) -> str:
+        """Expression that makes the array."""
+        rows = SIZES[self.what] if self.number == 1 else f"{SIZES[self.what]} * {self.number}"
+        shape = rows if self.width is None else f"({rows}, {self.width})"
+        return f"np.empty({shape}, np.{'int64' if self.integer else 'float64'})"
+
+    def make(self, sizes: Mapping[str, int]) -> np.ndarray:
+        """The array, from the number of each thing that rows can count."""
+        rows = sizes[self.what] * self.number
+        shape = (rows,) if self.width is None else (rows, self.width)
+        return np.empty(shape, np.int64 if self.integer else np.float64)
+
+
+def as_tuple(buffers: Sequence[Buffer]) -> str:
+    """Text of a tuple of arrays, to be given as one argument."""
+    return f"({', '.join(one.text for one in buffers)},)"
