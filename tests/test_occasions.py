@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 from popbayes import pk, prior, residual, variability
 from popbayes.building import build, initial_values
+from popbayes.building.between import Information
 from popbayes.data.events import read_events
 from popbayes.diagnostics.prior_table import prior_table
 from popbayes.engine.solve import evaluate
@@ -384,6 +385,47 @@ def test_occasions_need_their_column():
         model(variability.Occasion(["V"], sd=1)).design(data)
 
 
+def around_occasions(got, design):
+    """Where the parameters of each occasion lie without its own effects: only CL has effects of subjects."""
+    clearance = np.log(got["CL_pop"]) + got["eta"][design.groups["occasion"].of_subject, 0]
+    return np.stack([clearance, np.full_like(clearance, np.log(got["V_pop"]))], axis=1)
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+def test_occasions_between_centred_and_non_centred_have_the_same_density(correlated):
+    """The affine map of their own, and the density that goes with it, for any information at all."""
+    data, rng = crossover(), np.random.default_rng(5)
+    made = model(
+        variability.Independent(["CL"], sd=prior.HalfNormal(0.3)),
+        variability.Occasion(["CL", "V"], sd=prior.HalfNormal(0.2), lkj=2 if correlated else None),
+    )
+    root = rng.normal(size=(8, 2, 2)) * 4
+    of_occasions = Information(("CL", "V"), root @ np.swapaxes(root, 1, 2), rng.normal(size=(8, 2)) * 20)
+    own = Information(("CL",), np.abs(rng.normal(size=(4, 1, 1))) * 9, rng.normal(size=(4, 1)))
+    known = replace(own, groups={"occasion": of_occasions})
+    between, plain = build(made, data, known), build(made, data)
+    point = {k: v + 0.3 * rng.normal(size=np.shape(v)) for k, v in between.initial_point().items()}
+    names = ["eta", "eta_occ", "gamma", "omega", "CL", "V", "CL_pop", "V_pop"]
+    names += ["corr_occ"] if correlated else []
+    got = computed(between, names, point)
+    corr = got["corr_occ"] if correlated else np.eye(2)
+    scale = np.diag(got["gamma"]) @ np.linalg.cholesky(corr)
+    there = {name: one for name, one in point.items() if name in plain.initial_point()}
+    there["eta_raw"] = got["eta"] / got["omega"]
+    there["eta_occ_raw"] = np.linalg.solve(scale, got["eta_occ"].T).T
+    again = computed(plain, names, there)
+    for name in names:
+        np.testing.assert_allclose(again[name], got[name], rtol=1e-9, atol=1e-12)
+    around = around_occasions(got, made.design(data))
+    back = of_occasions.standardised(got["eta_occ"], scale @ scale.T, around)
+    np.testing.assert_allclose(back, point["eta_occ_white"], rtol=1e-8, atol=1e-9)
+    volume = -0.5 * np.linalg.slogdet(of_occasions.precision + np.linalg.inv(scale @ scale.T))[1].sum()
+    volume += -0.5 * np.log(own.precision[:, 0, 0] + got["omega"] ** -2).sum()
+    plain_volume = 8 * np.linalg.slogdet(scale)[1] + 4 * np.log(got["omega"]).sum()
+    logp = [graph.compile_logp(mode="FAST_COMPILE")(p) for graph, p in ((between, point), (plain, there))]
+    np.testing.assert_allclose(logp[0] - volume, logp[1] - plain_volume, rtol=1e-9)
+
+
 @pytest.mark.parametrize("correlated", [True, False])
 def test_names_are_the_same_however_a_level_is_sampled(correlated):
     """What is stored, with its dims, and the density under the change of variables."""
@@ -402,11 +444,12 @@ def test_names_are_the_same_however_a_level_is_sampled(correlated):
     assert stored[True] == stored[False]
     rng = np.random.default_rng(2)
     point = {name: rng.normal(0, 0.3, np.shape(one)) for name, one in graphs[False].initial_point().items()}
-    names = ["eta", "eta_occ", "eta_SITE", "gamma", "omega_SITE", "omega", "CL", "V", "CL_pop"]
+    names = ["eta", "eta_occ", "eta_SITE", "gamma", "omega_SITE", "omega", "CL", "V", "CL_pop", "V_pop"]
     got = computed(graphs[False], names, point)
     there = {name: one for name, one in point.items() if name in graphs[True].initial_point()}
-    there |= {name: got[name] for name in ("eta_occ", "eta_SITE")}
+    there["eta_SITE"] = got["eta_SITE"]
     there["phi"] = np.log(got["CL_pop"]) + got["eta"]
+    there["phi_occ"] = got["eta_occ"] + around_occasions(got, made.design(data))
     again = computed(graphs[True], names, there)
     for name in names:
         np.testing.assert_allclose(again[name], got[name], rtol=1e-9, atol=1e-12)

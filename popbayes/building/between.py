@@ -4,8 +4,8 @@ The coordinates are an affine map of the random effects, exact for every value o
 parameters, so that the posterior is that of the model; only its shape, as the sampler sees it, changes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +19,6 @@ from popbayes.building.affine_op import InformedEffects
 
 ETA_WHITE = "eta_white"
 """Random effects given the data's information on each subject, standardised: nearly standard normal."""
-JACOBIAN = "eta_white_density"
-"""Name of the term of the log density that accounts for the change of variables."""
-
 Triangle = list[list[Any]]
 """A lower triangular matrix as scalars or columns, zeros above left out."""
 
@@ -43,11 +40,15 @@ class Information:
         :math:`\Lambda_i`, symmetric with no negative eigenvalue.
     pull : (n_subject, n)
         :math:`b_i = \Lambda_i \hat\varphi_i`.
+    groups : mapping of level to Information
+        The same of groups within subjects (occasions) in place of subjects. That of subjects is then what
+        their observations say where the effects of their groups are not known.
     """
 
     names: tuple[str, ...]
     precision: np.ndarray
     pull: np.ndarray
+    groups: Mapping[str, "Information"] = field(default_factory=dict)
 
     @classmethod
     def of_mean(
@@ -88,13 +89,32 @@ class Information:
     def only(self, names: Sequence[str]) -> "Information":
         """The same for some of the parameters, the others left where they are."""
         index = [self.names.index(name) for name in names]
-        return Information(tuple(names), self.precision[:, index][:, :, index], self.pull[:, index])
+        precision = self.precision[:, index][:, :, index]
+        return Information(tuple(names), precision, self.pull[:, index], self.groups)
+
+    def standardised(self, effects: np.ndarray, covariance: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The standardised coordinates of random effects, (n_subject, n): the inverse of `informed_effects`.
+
+        Parameters
+        ----------
+        effects, places : (n_subject, n)
+        covariance : (n, n)
+        """
+        factor = np.linalg.cholesky(self.precision + np.linalg.inv(covariance))
+        pull = self.pull - np.einsum("nij,nj->ni", self.precision, places)
+        shift = np.linalg.solve(factor, pull[..., None])[..., 0]
+        return np.einsum("nji,nj->ni", factor, effects) - shift
 
 
 def informed_effects(
-    information: Information, omega: Any, correlation: Any | None, centres: Sequence[Any]
+    information: Information,
+    omega: Any,
+    correlation: Any | None,
+    centres: Sequence[Any],
+    white: str = ETA_WHITE,
+    over: tuple[str, str] | None = None,
 ) -> list[Any]:
-    r"""Random effects as an affine map of standardised ones, subject by subject.
+    r"""Random effects as an affine map of standardised ones, subject by subject (or group by group).
 
     With :math:`P = \Omega^{-1}` and :math:`C_i C_i^\top = \Lambda_i + P`:
 
@@ -110,6 +130,8 @@ def informed_effects(
     omega : (n,) SDs of the random effects
     correlation : (n, n) Cholesky factor of their correlation matrix, or None
     centres : each scalar or (n_subject,): :math:`\mu_i` of each parameter
+    white, over
+        Name and dimensions of the standardised effects.
 
     Returns
     -------
@@ -120,13 +142,13 @@ def informed_effects(
     Papaspiliopoulos, Roberts & Sköld, *Statistical Science* 22 (2007) 59-73, on partial centring.
     """
     number = len(information.names)
-    white = pm.Normal(ETA_WHITE, 0.0, 1.0, dims=(dims.SUBJECT, information.eta_dim))
+    drawn = pm.Normal(white, 0.0, 1.0, dims=over or (dims.SUBJECT, information.eta_dim))
     factor = pt.constant(np.eye(number)) if correlation is None else correlation
     op = InformedEffects(tuple(pt.as_tensor(one).ndim == 1 for one in centres))
     # shared, not constants: they differ from one warm start to the next, compiled code need not
     known = (pytensor.shared(information.precision), pytensor.shared(information.pull))
-    *eta, density = op(white, omega, factor, *known, *centres, return_list=True)[: number + 1]
-    pm.Potential(JACOBIAN, density)
+    *eta, density = op(drawn, omega, factor, *known, *centres, return_list=True)[: number + 1]
+    pm.Potential(f"{white}_density", density)
     return eta
 
 

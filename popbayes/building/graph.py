@@ -49,9 +49,8 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
     (`eta_of`, `eta_of_`), `eta` (subject, eta_of), `{P}` (subject, or segment where it varies in time),
     `gamma` and `eta_occ` of occasions, `omega_SITE` and `eta_SITE` of a level,
     `sigma_*`, and the likelihood `dv` (obs), or `dv_{endpoint}` where there are several. What is sampled
-    beside them: `eta_raw` (non-centred), `phi` (centred) or `eta_white` (between) in place of `eta`, and
-    `corr_partial` in place of `corr`.
-
+    beside them: `eta_raw` (non-centred), `phi` (centred) or `eta_white` (between) in place of `eta`, the same
+    for occasions (`eta_occ_raw`, `phi_occ`, `eta_occ_white`), and `corr_partial` in place of `corr`.
 
     Parameters
     ----------
@@ -86,7 +85,8 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
         base = None if states is None else states.at_base(values, pt)
         places = model.locations(values, design, pt, base)
         effects, density = random_effects(model, design, places, _usable(model, information), states, values)
-        levels = level_effects(model, design)
+        groups = {} if information is None else information.groups
+        levels = level_effects(model, design, places, effects, groups)
         sigma = {name: variable(name, prior) for name, prior in model.observation.priors.items()}
         if states is not None:
             weight = states.log_prior(values, pt)

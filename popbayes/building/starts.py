@@ -84,7 +84,8 @@ def initial_values(
         first = first_segments(design)
         columns = [np.broadcast_to(places[name], design.n_segment)[first] for name in centred]
         found[PHI] = np.stack(columns, axis=1)
-    found |= level_starts(model, design) | tail_starts(model, design) | selection_starts(model)
+    known = {} if information is None else information.groups
+    found |= level_starts(model, design, places, known) | tail_starts(model, design) | selection_starts(model)
     sigmas = model.observation.priors.items()
     found |= {name: prior.start() for name, prior in sigmas if not isinstance(prior, Fixed)}
     return found | dict(given or {})

@@ -151,6 +151,15 @@ class Effects:
         out[..., self.group[self.real], :] = each[..., self.real, :]
         return out
 
+    def blocks_of_groups(self, matrix: np.ndarray) -> np.ndarray:
+        """Of every occasion its own block, (n_group, n_kappa, n_kappa), from (n_subject, size, size)."""
+        out = np.zeros((self.n_group, self.n_kappa, self.n_kappa))
+        for k in range(self.group.shape[1]):
+            have = self.real[:, k]
+            own = slice(self.n_eta + k * self.n_kappa, self.n_eta + (k + 1) * self.n_kappa)
+            out[self.group[have, k]] = matrix[have, own, own]
+        return out
+
     def joined(self, eta: np.ndarray, kappa: np.ndarray) -> np.ndarray:
         """The vector (..., n_subject, size), from random effects of subjects and of all occasions."""
         if self.occasion is None:

@@ -7,14 +7,15 @@ subject (`popbayes.building.between`).
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from popbayes import dims
 from popbayes.building.between import ETA_WHITE, Information
-from popbayes.building.starts import ETA_RAW, PARTIAL, PHI, centring, omega_together
+from popbayes.building.occasions import group_places
+from popbayes.building.starts import ETA_RAW, PARTIAL, PHI, centring, no_selection, omega_together
 from popbayes.infer.saem.algorithm import Found, Iterations, NotHonoured
 from popbayes.infer.saem.conditional import Conditional, conditional_draws
 from popbayes.infer.saem.either import either
@@ -79,11 +80,30 @@ class WarmStart:
         draws = np.linspace(0, len(self.conditional.eta) - 1, POINTS).astype(int)
         each = np.stack([density.local(values, self.conditional.eta[k]).information - known for k in draws])
         precision = np.where(np.isfinite(each), each, 0.0).mean(axis=0)
-        precision = _of_subjects(precision, known, n)
         mu = self.run.layout.locations(self.found.x)
-        return Information.of_mean(
-            names, precision, self.conditional.mean[:, :n] + mu, self.found.omega[:n, :n], mu
+        own = _of_subjects(precision, known, n)
+        found = Information.of_mean(
+            names, own, self.conditional.mean[:, :n] + mu, self.found.omega[:n, :n], mu
         )
+        one = self.run.effects.occasion
+        return found if one is None else replace(found, groups={one.key: self._of_occasions(one, precision)})
+
+    def _of_occasions(self, one: Grouping, precision: np.ndarray) -> Information:
+        """What the data say of each occasion, the effects of its subject known."""
+        effects, n = self.run.effects, self.run.effects.n_eta
+        around = self._around(one, self.run.layout.study.model, self.found.x, self.conditional.mean[:, :n])
+        mean = around + effects.of_groups(self.conditional.mean)
+        return Information.of_mean(
+            one.names, effects.blocks_of_groups(precision), mean, self.found.omega[n:, n:], around
+        )
+
+    def _around(self, one: Grouping, model: Any, x: np.ndarray, eta: np.ndarray) -> np.ndarray:
+        """Parameters of each occasion without its own effects, (n_group, n_kappa)."""
+        layout = self.run.layout
+        values = {**model.fixed, **no_selection(model), **self._population_values(x)}
+        places = model.locations(values, layout.study.design)
+        effects = dict(zip(self.run.effects.names, eta.T, strict=True))
+        return np.stack(group_places(one, layout.study.design, places, effects), axis=1)
 
     @property
     def variance_ratios(self) -> np.ndarray:
@@ -112,10 +132,7 @@ class WarmStart:
         """
         model, layout = study.model, self.run.layout
         x, omega, free = self.population(rng)
-        point: dict[str, Any] = {
-            name: value[0] if _has_levels(layout.coordinates, name) else value[0, 0]
-            for name, value in layout.values(x[None]).items()
-        }
+        point: dict[str, Any] = self._population_values(x)
         point |= self._spread_values(model, omega, free)
         picked = rng.integers(len(self.conditional.eta), size=layout.study.design.n_subject)
         eta = self.conditional.eta[picked, np.arange(len(picked))]
@@ -124,7 +141,20 @@ class WarmStart:
         eta = eta + layout.centre(self.found.x[:q]) - layout.centre(x[:q])
         n, effects = self.run.effects.n_eta, self.run.effects
         point |= _effects(model, information, eta[:, :n], layout.locations(x), omega[:n, :n])
-        return point | _occasions(effects.occasion, effects.of_groups(eta), omega[n:, n:])
+        if effects.occasion is None:
+            return point
+        own = next(one for one in model.groupings if one.key == effects.occasion.key)
+        around = self._around(own, model, x, eta[:, :n])
+        known = None if information is None else information.groups.get(own.key)
+        return point | _occasions(own, known, effects.of_groups(eta), omega[n:, n:], around)
+
+    def _population_values(self, x: np.ndarray) -> dict[str, Any]:
+        """Values of the variables of the graph at coordinates of the layout."""
+        layout = self.run.layout
+        return {
+            name: value[0] if _has_levels(layout.coordinates, name) else value[0, 0]
+            for name, value in layout.values(x[None]).items()
+        }
 
     def _spread_values(self, model: Any, omega: np.ndarray, free: np.ndarray) -> dict[str, Any]:
         """SDs and partial correlations of the random effects, as the graph has them."""
@@ -173,12 +203,14 @@ def _sds(name: str, priors: Mapping[str, Any], sds: np.ndarray) -> dict[str, Any
     return {f"{name}_{key}": sd for (key, prior), sd in each if not isinstance(prior, Fixed)}
 
 
-def _occasions(one: Grouping | None, kappa: np.ndarray, gamma: np.ndarray) -> dict[str, np.ndarray]:
+def _occasions(
+    one: Grouping, known: Information | None, kappa: np.ndarray, gamma: np.ndarray, around: np.ndarray
+) -> dict[str, np.ndarray]:
     """Random effects of occasions (n_group, n_kappa) in the coordinates that the graph samples."""
-    if one is None:
-        return {}
     if one.block.centred:
-        return {one.eta: kappa}
+        return {one.phi: around + kappa}
+    if one.block.centred is None and known is not None:
+        return {one.white: known.standardised(kappa, gamma, around)}
     return {one.raw: np.linalg.solve(np.linalg.cholesky(gamma), kappa.T).T}
 
 
@@ -214,12 +246,8 @@ def _effects(
         found[ETA_RAW] = np.linalg.solve(np.linalg.cholesky(omega[np.ix_(index, index)]), eta[:, index].T).T
     if between and information is not None:
         index = [place[name] for name in between]
-        own = information.only(between)
-        both = own.precision + np.linalg.inv(omega[np.ix_(index, index)])
-        factor = np.linalg.cholesky(both)
-        pull = own.pull - np.einsum("nij,nj->ni", own.precision, places[:, index])
-        shift = np.linalg.solve(factor, pull[..., None])[..., 0]
-        found[ETA_WHITE] = np.einsum("nji,nj->ni", factor, eta[:, index]) - shift
+        covariance = omega[np.ix_(index, index)]
+        found[ETA_WHITE] = information.only(between).standardised(eta[:, index], covariance, places[:, index])
     return found
 
 

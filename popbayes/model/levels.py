@@ -61,6 +61,16 @@ class Grouping:
         return f"{self.eta}_raw"
 
     @property
+    def phi(self) -> str:
+        """Parameters of each group on the scales where effects are added, where these are sampled."""
+        return f"phi{self.eta.removeprefix(dims.ETA)}"
+
+    @property
+    def white(self) -> str:
+        """Effects standardised by the information on each group, where they are sampled."""
+        return f"{self.eta}_white"
+
+    @property
     def partial(self) -> str:
         """Canonical partial correlations, where they are sampled."""
         return f"{self.corr}_partial"
