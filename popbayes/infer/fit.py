@@ -114,8 +114,8 @@ def fit(
         for is sampled without it: ``dt.attrs["warm_start"]`` says why, and a warning where it was asked for.
     centring : "auto", "centred" or "non-centred"
         How random effects are sampled whose `centred` the model leaves open. "auto": after a warm start,
-        between centred and non-centred, for each subject and occasion; without one, part by part as the information in
-        the data suggests. The posterior and its names are the same.
+        between centred and non-centred, for each subject and occasion; without one, part by part as the
+        information in the data suggests. The posterior and its names are the same.
     log_likelihood : bool
         Also store the log density of every observation given every draw, which `popbayes.loo` needs; it
         computes it by itself where it is absent. Draws x observations numbers.
