@@ -5,15 +5,20 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from popbayes import building, dims, prior, residual
+from popbayes import building, dims, pk, prior, residual, variability
+from popbayes.data.events import read_events
 from popbayes.infer.centring import centred_model, variance_ratios
 from popbayes.infer.fit import WARM_START
 from popbayes.infer.saem.layout import Coordinate, _same, positive
 from popbayes.infer.starts import made_starts
 from popbayes.infer.tree import Study
 from popbayes.infer.warm_start import FARTHEST, started, within_reach
+from popbayes.model import PopModel
+from popbayes.parameters.parameter import Parameter
+from popbayes.simulation import as_data, simulate
 from tests.tolerances import EXACT
 
 
@@ -47,6 +52,65 @@ def test_a_start_is_the_same_population_and_subjects_in_any_coordinates(study, w
     np.testing.assert_allclose(typical, warm.run.layout.values(x[None])["CL_pop"][0, 0], **EXACT)
     np.testing.assert_allclose(individual, typical * np.exp(eta[:, 1]), **EXACT)
     np.testing.assert_allclose(individual, individual_draw(warm, 7), **EXACT)
+
+
+@pytest.mark.parametrize("way", ["auto", "centred", "non-centred"])
+def test_a_start_is_the_same_occasions_in_any_coordinates(crossover, way):
+    """Clearance on every occasion is that of the conditional draw, however both levels are sampled."""
+    own, warm = crossover
+    information = warm.information if way == "auto" else None
+    own = own if way == "auto" else Study(centred_model(own, way, warm), own.events)
+    graph = building.build(own.model, own.events, information)
+    sampled = {"auto": "eta_occ_white", "centred": "phi_occ", "non-centred": "eta_occ_raw"}[way]
+    assert sampled in {one.name for one in graph.free_RVs}
+    starts = made_starts(graph, lambda rng: warm.point(own, information, rng), 1)
+    point = starts.point(starts.draw(np.random.default_rng(7)))
+    (clearance,) = graph.compile_fn(
+        graph.replace_rvs_by_values([graph["CL"]]),
+        inputs=graph.value_vars,
+        on_unused_input="ignore",
+        mode="FAST_COMPILE",
+    )(point)
+    rng = np.random.default_rng(7)
+    warm.population(rng)
+    design, effects = own.design, warm.run.effects
+    picked = rng.integers(len(warm.conditional.eta), size=design.n_subject)
+    drawn = warm.conditional.eta[picked, np.arange(design.n_subject)]
+    centre = warm.run.layout.centre(warm.found.x[: len(warm.run.layout.linear)])
+    kappa = effects.of_groups(drawn)[design.groups["occasion"].of_segment, 0]
+    place = effects.names.index("CL")
+    subject = (drawn + centre)[design.segment_subject, place]
+    np.testing.assert_allclose(clearance, np.exp(subject + kappa), **EXACT)
+    if way == "auto":
+        white = [k for k in range(starts.centre.size) if starts.coordinate(k).startswith("eta_occ_white")]
+        assert np.all(np.abs(starts.centre[white]) < 2.0)
+
+
+@pytest.fixture(scope="module")
+def crossover():
+    """Two occasions of six subjects, the second on what the first has left."""
+    rows = [
+        {"ID": i, "TIME": 12.0 * k + t, "AMT": 100.0 * (t == 0), "EVID": int(t == 0), "OCC": k + 1}
+        for i in range(1, 7)
+        for k in range(2)
+        for t in (0.0, 1.0, 6.0, 11.0)
+    ]
+    model = PopModel(
+        structural=pk.OneCompartment(),
+        parameters={
+            "CL": Parameter(prior.LogNormal(5.0, 0.3)),
+            "V": Parameter(prior.LogNormal(50.0, 0.3)),
+        },
+        variability=[
+            variability.Independent(["CL", "V"], sd=prior.HalfNormal(0.3)),
+            variability.Occasion(["CL"], sd=prior.HalfNormal(0.3)),
+        ],
+        residual=residual.LogNormal(prior.HalfNormal(0.2)),
+    )
+    simulated = simulate(model, read_events(pd.DataFrame(rows)), seed=1, n=1)
+    data = as_data(simulated)
+    own = Study(model.resolved(data), data)
+    return own, started(own, WARM_START, 1, {})
 
 
 def individual_draw(warm, seed):
