@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from popbayes import building, dims
 from popbayes.data.events import EventTable
@@ -110,7 +111,9 @@ def estimate(
     if coordinates.size == 0:
         raise ValueError("Every value of the model is fixed: there is nothing to estimate. Use pb.simulate.")
     method.check(study)
-    with iterations(f"popbayes: {method.name}", progress) as report, counted(study) as failed:
+    # matrices are small: more threads of the linear algebra wait for one another
+    one_thread = threadpool_limits(1, user_api="blas")
+    with one_thread, iterations(f"popbayes: {method.name}", progress) as report, counted(study) as failed:
         prior = log_prior(coordinates) if use_priors else None
         found = method.run(Problem(study, SubjectDensity(study), coordinates, prior, seed, report))
     try:
