@@ -150,7 +150,7 @@ def test_the_graph_has_the_numbers_of_the_parameter_equations_and_their_density(
         np.log(got["CL_pop"]) + got["eta"][design.segment_subject, 0] + got["eta_occ"][occasion, 0],
         **EXACT,
     )
-    density = float(graph.compile_logp(vars=[graph["eta_SITE"]], mode="FAST_COMPILE")(point))
+    density = float(graph.compile_logp(vars=[graph["phi_SITE"]], mode="FAST_COMPILE")(point))
     np.testing.assert_allclose(
         density, stats.norm.logpdf(got["eta_SITE"], 0, got["omega_SITE"]).sum(), **EXACT
     )
@@ -447,9 +447,12 @@ def test_names_are_the_same_however_a_level_is_sampled(correlated):
     names = ["eta", "eta_occ", "eta_SITE", "gamma", "omega_SITE", "omega", "CL", "V", "CL_pop", "V_pop"]
     got = computed(graphs[False], names, point)
     there = {name: one for name, one in point.items() if name in graphs[True].initial_point()}
-    there["eta_SITE"] = got["eta_SITE"]
+    there["phi_SITE"] = np.log(got["V_pop"]) + got["eta_SITE"]
     there["phi"] = np.log(got["CL_pop"]) + got["eta"]
-    there["phi_occ"] = got["eta_occ"] + around_occasions(got, made.design(data))
+    groups = made.design(data).groups
+    first = np.unique(groups["occasion"].of_segment, return_index=True)[1]
+    site = got["eta_SITE"][groups["SITE"].of_segment[first], 0]
+    there["phi_occ"] = got["eta_occ"] + around_occasions(got, made.design(data)) + np.outer(site, [0, 1])
     again = computed(graphs[True], names, there)
     for name in names:
         np.testing.assert_allclose(again[name], got[name], rtol=1e-9, atol=1e-12)

@@ -14,7 +14,7 @@ from popbayes.building.derived import derived_priors
 from popbayes.building.effects import random_effects
 from popbayes.building.likelihood import likelihood, likelihood_coords
 from popbayes.building.observations import check_observations
-from popbayes.building.occasions import level_coords, level_effects
+from popbayes.building.occasions import level_coords, moved, occasion_effects, shared_effects
 from popbayes.building.omegas import variable
 from popbayes.building.selection import selected_coefficients
 from popbayes.building.starts import (
@@ -84,9 +84,11 @@ def build(model: PopModel, data: EventTable, information: Information | None = N
         states = model.states(design)
         base = None if states is None else states.at_base(values, pt)
         places = model.locations(values, design, pt, base)
-        effects, density = random_effects(model, design, places, _usable(model, information), states, values)
+        levels = shared_effects(model, design, places)
+        around = moved(model, design, places, levels)
+        effects, density = random_effects(model, design, around, _usable(model, information), states, values)
         groups = {} if information is None else information.groups
-        levels = level_effects(model, design, places, effects, groups)
+        levels |= occasion_effects(model, design, around, effects, groups)
         sigma = {name: variable(name, prior) for name, prior in model.observation.priors.items()}
         if states is not None:
             weight = states.log_prior(values, pt)

@@ -1,12 +1,13 @@
 r"""Random effects of occasions, sites and studies as variables, centred or not.
 
-Centred effects of groups within subjects (occasions) are sampled as the parameters of each group,
+Centred effects are sampled as the parameters of each group. Those of occasions lie around their subject's,
+and those of subjects around their site's,
 
 .. math:: \varphi_{ik} \sim \mathrm{Normal}(\mu_{ik} + \eta_i, \gamma), \qquad
           \kappa_{ik} = \varphi_{ik} - \mu_{ik} - \eta_i:
 
 the data say what the parameter was on an occasion, and little of how it divides into that of the subject
-and that of the occasion. Effects of groups that several subjects share are sampled as they are.
+and that of the occasion.
 """
 
 from collections.abc import Mapping
@@ -21,36 +22,52 @@ from popbayes.building.between import Information, informed_effects
 from popbayes.building.omegas import cholesky, matrix, scales, square, times
 from popbayes.data.design import Design
 from popbayes.model import PopModel
-from popbayes.model.levels import Grouping
+from popbayes.model.levels import Grouping, added
 from popbayes.parameters.grouped import Occasion
 from popbayes.parameters.priors import Fixed
 
+Places = Mapping[str, Any]
+"""Locations of the parameters on the scales where effects are added, each scalar or (n_segment,)."""
 
-def level_effects(
+
+def shared_effects(model: PopModel, design: Design, places: Places) -> dict[str, TensorVariable]:
+    """Random effects of the levels that subjects share (sites, studies): level -> (n_group, n_names).
+
+    Registers their SDs, correlations and the effects themselves (see `Grouping`).
+    """
+    shared = (one for one in model.groupings if not is_nested(one))
+    return {one.key: _effects(one, _group_means(one, design, places), None) for one in shared}
+
+
+def occasion_effects(
     model: PopModel,
     design: Design,
-    places: Mapping[str, Any],
+    places: Places,
     effects: Mapping[str, Any],
     known: Mapping[str, Information],
 ) -> dict[str, TensorVariable]:
-    """Random effects of every level beside the subject: name of the level -> (n_group, n_names).
-
-    Registers their SDs, correlations and the effects themselves (see `Grouping`).
+    """The same of occasions, which lie within subjects.
 
     Parameters
     ----------
     places
-        Locations of the parameters, each scalar or (n_segment,).
+        With what the levels above the subject add to them.
     effects
         Random effects of the subjects, (n_subject,) each.
     known
         Level -> what the data say of each of its groups.
     """
     found = {}
-    for one in model.groupings:
-        centres = group_places(one, design, places, effects) if is_nested(one) else None
-        found[one.key] = _effects(one, centres, None if one.block.centred is not None else known.get(one.key))
+    for one in filter(is_nested, model.groupings):
+        own = None if one.block.centred is not None else known.get(one.key)
+        found[one.key] = _effects(one, group_places(one, design, places, effects), own)
     return found
+
+
+def moved(model: PopModel, design: Design, places: Places, levels: Places) -> dict[str, Any]:
+    """Locations with what some levels add to them."""
+    more = added(model, design, levels)
+    return {name: place + more[name] if name in more else place for name, place in places.items()}
 
 
 def is_nested(one: Grouping) -> bool:
@@ -58,9 +75,7 @@ def is_nested(one: Grouping) -> bool:
     return isinstance(one.block, Occasion)
 
 
-def group_places(
-    one: Grouping, design: Design, places: Mapping[str, Any], effects: Mapping[str, Any]
-) -> list[Any]:
+def group_places(one: Grouping, design: Design, places: Places, effects: Mapping[str, Any]) -> list[Any]:
     """Parameters of each group within a subject without its own effects, in its first segment, (n_group,)."""
     group = design.groups[one.key]
     first = np.unique(group.of_segment, return_index=True)[1]
@@ -69,6 +84,15 @@ def group_places(
         place = (places[name][first] if np.ndim(places[name]) else places[name]) + np.zeros(group.size)
         found.append(place + effects[name][group.of_subject] if name in effects else place)
     return found
+
+
+def _group_means(one: Grouping, design: Design, places: Places) -> list[Any]:
+    """Mean location of each group that subjects share, (n_group,)."""
+    group = design.groups[one.key]
+    member = (group.of_segment == np.arange(group.size)[:, None]).astype(float)
+    weights = member / member.sum(axis=1, keepdims=True)
+    each = (places[name] for name in one.names)
+    return [weights @ place if np.ndim(place) else place + np.zeros(group.size) for place in each]
 
 
 def level_coords(model: PopModel, design: Design) -> dict[str, list[str]]:
@@ -89,7 +113,7 @@ def pairs(one: Grouping) -> list[str]:
 
 
 def level_starts(
-    model: PopModel, design: Design, places: Mapping[str, Any], groups: Mapping[str, Information]
+    model: PopModel, design: Design, places: Places, groups: Mapping[str, Information]
 ) -> dict[str, Any]:
     """Where chains start: prior medians of the SDs, no correlations, effects at 0."""
     found: dict[str, Any] = {}
@@ -101,18 +125,18 @@ def level_starts(
             found |= {f"{one.sd}_{name}": prior.start() for name, prior in known.items()}
         if one.block.correlated:
             found[one.partial] = np.full(len(pairs(one)), 0.5)
-        if one.block.centred and is_nested(one):
-            found[one.phi] = np.stack(group_places(one, design, places, {}), axis=1)
+        if one.block.centred:
+            nested = is_nested(one)
+            around = group_places(one, design, places, {}) if nested else _group_means(one, design, places)
+            found[one.phi] = np.stack(around, axis=1)
         else:
             standard = one.white if one.block.centred is None and one.key in groups else one.raw
-            found[one.eta if one.block.centred else standard] = np.zeros(
-                (design.groups[one.key].size, len(one.names))
-            )
+            found[standard] = np.zeros((design.groups[one.key].size, len(one.names)))
     return found
 
 
-def _effects(one: Grouping, centres: list[Any] | None, known: Information | None) -> TensorVariable:
-    """Effects of one level; `centres` of the parameters of its groups, where these lie within subjects."""
+def _effects(one: Grouping, centres: list[Any], known: Information | None) -> TensorVariable:
+    """Effects of one level; `centres`: where the parameters of its groups lie without them."""
     sds = scales(one.sd, one.priors, one.of)
     number, over = len(one.names), (one.dim, one.of)
     factor = None
@@ -121,18 +145,17 @@ def _effects(one: Grouping, centres: list[Any] | None, known: Information | None
             [(tuple(range(number)), float(one.block.lkj))], number, one.partial, f"{one.corr}_pair"
         )
         pm.Deterministic(one.corr, square(factor), dims=(one.of, one.of2))
-    if known is not None and centres is not None:
+    if known is not None:
         root = None if factor is None else matrix(factor)
         columns = informed_effects(known, sds, root, centres, one.white, over)
         return pm.Deterministic(one.eta, pt.stack(columns, axis=1), dims=over)
     if one.block.centred:
-        mean = np.zeros(number) if centres is None else pt.stack(centres, axis=1)
-        name = one.eta if centres is None else one.phi
+        mean = pt.stack(centres, axis=1)
         if factor is None:
-            drawn = pm.Normal(name, mean, sds, dims=over)
+            phi = pm.Normal(one.phi, mean, sds, dims=over)
         else:
-            drawn = pm.MvNormal(name, mean, chol=sds[:, None] * matrix(factor), dims=over)
-        return drawn if centres is None else pm.Deterministic(one.eta, drawn - mean, dims=over)
+            phi = pm.MvNormal(one.phi, mean, chol=sds[:, None] * matrix(factor), dims=over)
+        return pm.Deterministic(one.eta, phi - mean, dims=over)
     raw = pm.Normal(one.raw, 0.0, 1.0, dims=over)
     columns = [raw[:, k] for k in range(number)]
     standard = columns if factor is None else times(factor, columns)

@@ -112,7 +112,7 @@ def test_correlated_errors_and_their_variability_between_subjects_are_recovered(
         law(prior.Uniform(0.0, 1.0)),
     )
     times = [0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0]
-    rows = [{**record, "ID": i} for i in range(1, 41) for record in bolus(times)]
+    rows = [{**record, "ID": i} for i in range(1, 51) for record in bolus(times)]
     truth = {"CL_pop": 5.0, "V_pop": 50.0, "sigma_pop": 0.15, "omega": [0.3, 0.2, 0.4], "rho": 0.6}
     dt = pb.fit(model, simulated(model, rows, truth), seed=2, progress=False)
     p = dt["posterior"].to_dataset()
