@@ -367,7 +367,7 @@ def test_methods_that_integrate_over_subjects_refuse_what_they_cannot_honour(fit
         (lambda: model(*[variability.Occasion(["V"], sd=1)] * 2), "two parts by occasion"),
         (lambda: variability.Occasion(["V"], sd=1, lkj=2), "is one parameter"),
         (lambda: variability.Level("ID", ["V"], sd=1), "needs the name of a covariate column"),
-        (lambda: variability.Independent(["V"], sd=1, nu=4, centred=True), "sampled non-centred"),
+        (lambda: variability.Correlated(["V", "CL"], sd=1, nu=4, centred=True), "sampled non-centred"),
         (lambda: variability.Block(["V", "CL"], sd=1, correlated_names=["V", "Q"]), "which is not among"),
         (lambda: variability.Fixed({"V": 1.0, "CL": 1.0}, corr={("V", "CL"): 1.2}), "no correlation matrix"),
         (lambda: model(variability.Level("CENTRE", ["V"], sd=1)).design(crossover()), "CENTRE"),
@@ -463,6 +463,32 @@ def test_names_are_the_same_however_a_level_is_sampled(correlated):
         corr = computed(graphs[False], ["corr_occ"], point)["corr_occ"]
         jacobian += 8 * np.log(np.linalg.det(corr)) / 2
     np.testing.assert_allclose(logp[0], logp[1] - jacobian, rtol=1e-9)
+
+
+def test_student_t_effects_have_the_same_density_centred_and_not():
+    data, rng = crossover(), np.random.default_rng(8)
+    graphs = {}
+    for centred in (True, False):
+        parts = [
+            variability.Independent(
+                ["V"], sd=prior.HalfNormal(0.3), nu=prior.Gamma(2.0, 0.2), centred=centred
+            ),
+            variability.Independent(["CL"], sd=prior.HalfNormal(0.3)),
+        ]
+        graphs[centred] = build(model(*parts), data)
+    assert {"phi_V", "eta_raw"} <= {one.name for one in graphs[True].free_RVs}
+    names = ["eta", "omega", "nu_V", "weight_V", "V", "CL", "V_pop"]
+    point = {k: v + 0.3 * rng.normal(size=np.shape(v)) for k, v in graphs[False].initial_point().items()}
+    got = computed(graphs[False], names, point)
+    there = {name: one for name, one in point.items() if name in graphs[True].initial_point()}
+    there["eta_raw"] = point["eta_raw"][:, [0]]  # CL comes first
+    there["phi_V"] = np.log(got["V_pop"]) + got["eta"][:, 1]
+    again = computed(graphs[True], names, there)
+    for name in names:
+        np.testing.assert_allclose(again[name], got[name], rtol=1e-9, atol=1e-12)
+    logp = [graphs[way].compile_logp(mode="FAST_COMPILE")(p) for way, p in ((True, there), (False, point))]
+    spread = got["omega"][1] / np.sqrt(got["weight_V"])
+    np.testing.assert_allclose(logp[0], logp[1] - np.log(spread).sum(), rtol=1e-9)
 
 
 def test_what_the_data_say_of_a_level_decides_how_it_is_sampled():

@@ -13,7 +13,16 @@ from popbayes import dims
 from popbayes.building.between import Information, Triangle, informed_effects, inverse_triangle
 from popbayes.building.omegas import cholesky, identity, matrix, scales, square, times
 from popbayes.building.skewed import skewed_centred
-from popbayes.building.starts import ETA_RAW, PAIR, PARTIAL, PHI, centring, first_segments
+from popbayes.building.starts import (
+    ETA_RAW,
+    PAIR,
+    PARTIAL,
+    PHI,
+    centred_tails,
+    centring,
+    first_segments,
+    phi_of,
+)
 from popbayes.building.states import effects_of_states
 from popbayes.building.tails import spreads
 from popbayes.building.wishart import covariance_potentials
@@ -62,7 +71,8 @@ def random_effects(
         pm.Deterministic(dims.CORR, square(factor), dims=(dims.ETA_OF, dims.ETA_OF2))
     shared = () if states is None else shared_names(states)
     ways = tuple(tuple(one for one in way if one not in shared) for way in centring(model, information))
-    mixed = sum(map(bool, ways)) > 1 or bool(shared)
+    apart = centred_tails(model)
+    mixed = sum(map(bool, ways)) > 1 or bool(shared) or bool(apart)
     effects: dict[str, TensorVariable] = {}
     density = None
     if states is not None and shared:
@@ -83,7 +93,13 @@ def random_effects(
             else:
                 columns = make(sds, rows, mixed, design, at)
             effects |= dict(zip(names, columns, strict=True))
-    effects |= {name: effects[name] * spread for name, spread in spreads(model).items()}
+    for name, spread in spreads(model).items():
+        if name in apart:
+            (centre,) = _centres(design, [places[name]])
+            sd = omega[model.eta_names.index(name)] * spread
+            effects[name] = pm.Normal(phi_of(name), centre, sd, dims=dims.SUBJECT) - centre
+        else:
+            effects[name] = effects[name] * spread
     in_order = {name: effects[name] for name in model.eta_names}
     name = dims.ETA_BASE if shared else dims.ETA
     pm.Deterministic(name, pt.stack(list(in_order.values()), axis=1), dims=(dims.SUBJECT, dims.ETA_OF))

@@ -21,6 +21,7 @@ from popbayes.building.starts import (
     ETA_RAW,
     PAIR,
     PHI,
+    centred_tails,
     centring,
     design_for,
     first_segments,
@@ -150,7 +151,7 @@ def _coords(
     shared = () if states is None else shared_names(states)
     each = (tuple(one for one in way if one not in shared) for way in centring(model, information))
     ways = dict(zip((PHI, ETA_RAW, ETA_WHITE), each, strict=True))
-    if sum(map(bool, ways.values())) > 1 or ways[ETA_WHITE] or shared:
+    if sum(map(bool, ways.values())) > 1 or ways[ETA_WHITE] or shared or centred_tails(model):
         coords |= {f"{name}_of": list(parameters) for name, parameters in ways.items() if parameters}
     return coords
 

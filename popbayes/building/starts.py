@@ -84,6 +84,8 @@ def initial_values(
         first = first_segments(design)
         columns = [np.broadcast_to(places[name], design.n_segment)[first] for name in centred]
         found[PHI] = np.stack(columns, axis=1)
+    for name in centred_tails(model):
+        found[phi_of(name)] = np.broadcast_to(places[name], design.n_segment)[first_segments(design)]
     known = {} if information is None else information.groups
     found |= level_starts(model, design, places, known) | tail_starts(model, design) | selection_starts(model)
     sigmas = model.observation.priors.items()
@@ -132,12 +134,24 @@ def centring(
     model: PopModel, information: Information | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Parameters sampled centred, those sampled non-centred, and those between, subject by subject."""
-    centred, forced = model.centred_names, set(model.forced_centring)
-    left = tuple(name for name in model.eta_names if name not in centred)
+    apart, forced = centred_tails(model), set(model.forced_centring)
+    centred = tuple(name for name in model.centred_names if name not in apart)
+    left = tuple(name for name in model.eta_names if name not in (*centred, *apart))
     if information is None:
         return centred, left, ()
     between = tuple(name for name in left if name not in forced and name in information.names)
     return centred, tuple(name for name in left if name not in between), between
+
+
+def centred_tails(model: PopModel) -> tuple[str, ...]:
+    """Parameters with a Student-t distribution that are sampled centred, each as a variable of its own."""
+    tailed = {name for names, _ in model.tails for name in names}
+    return tuple(name for name in model.centred_names if name in tailed)
+
+
+def phi_of(name: str) -> str:
+    """The variable of one of them."""
+    return f"{PHI}_{name}"
 
 
 def first_segments(design: Design) -> np.ndarray:

@@ -90,12 +90,13 @@ class AbstractVariability:
                 "a number "
                 "such as 4, or prior.Gamma(alpha=2, beta=0.1)."
             )
-        if self.centred:
+        object.__setattr__(self, "nu", nu)
+        if self.correlated and self.centred:
             raise ValueError(
                 f"variability.{self.kind} with nu (Student-t) is sampled non-centred; leave centred out."
             )
-        object.__setattr__(self, "nu", nu)
-        object.__setattr__(self, "centred", False)
+        if self.correlated:
+            object.__setattr__(self, "centred", False)
 
     def _priors(self, names: tuple[str, ...]) -> dict[str, AbstractPrior]:
         """The prior of each effect's SD, checked."""
