@@ -53,7 +53,8 @@ class AbstractVariability:
         subject from its data.
     nu : prior or number, optional
         Degrees of freedom, above 2, of a multivariate Student-t distribution in place of the normal: a few
-        outlying subjects do not blow up :math:`\omega`, which is then the scale. Correlated ones are always non-centred.
+        outlying subjects do not blow up :math:`\omega`, which is then the scale. Correlated ones are always
+        non-centred.
     """
 
     least: ClassVar[int] = 1
