@@ -52,7 +52,7 @@ def records(
     """Records of one subject: a dose into a compartment, and its samples by DVID."""
     amount, cmt = dose
     one = {"ID": subject, "WT": 50.0 + subject % 5 * 10.0, "DV": 1.0, "AMT": 0.0, "EVID": 0, "DVID": 0}
-    one |= {"CMT": 1, "II": 0.0, "ADDL": 0}
+    one |= {"CMT": ".", "II": 0.0, "ADDL": 0}
     rows = [one | {"TIME": 0.0, "DV": np.nan, "AMT": amount, "EVID": 1, "CMT": cmt, **more}]
     return rows + [one | {"TIME": t, "DVID": kind} for kind, times in seen.items() for t in times]
 
