@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import nutpie
+from pymc.blocking import DictToArrayBijection
 
 import popbayes as pb
 from benchmarks.studies import Study, two_compartment
 from benchmarks.timing import nutpie_gradient
 from popbayes import covariate, prior, variability
+from popbayes.infer.compiled_density import compiled_density
 
 RESULTS = Path(__file__).with_suffix(".md")
 ROUNDS = 25
@@ -81,10 +82,11 @@ STUDIES: dict[str, Callable[[], Study]] = {
 
 def compiled_gradient(model: pb.PopModel, data: pb.EventTable) -> tuple[Callable[[int], object], int]:
     """The function that nutpie calls, at a point near the prior medians, and its number of parameters."""
-    compiled = nutpie.compile_pymc_model(pb.build(model, data))
-    start = compiled.initial_point_func(SEED)
-    point = start + JITTER * np.random.default_rng(SEED).standard_normal(compiled.n_dim)
-    return nutpie_gradient(compiled, point), compiled.n_dim
+    graph = pb.build(model, data)
+    compiled = compiled_density(graph)
+    start = DictToArrayBijection.map({one.name: graph.initial_point()[one.name] for one in graph.value_vars})
+    point = start.data + JITTER * np.random.default_rng(SEED).standard_normal(compiled.size)
+    return nutpie_gradient(compiled, point), compiled.size
 
 
 def spent(calls: Callable[[int], object], number: int) -> float:
