@@ -21,6 +21,7 @@ from popbayes.engine.walk import change, turn_off
 N_MODES = N_ROWS = N_COLS = 0
 CHANGES = STREAMS = SWITCHES = True
 WEIGHTS = 0
+OBSERVED: tuple[int, ...] = ()
 
 
 def pull_change(before, x, gx, coefs, gcoefs, seg, mu):
@@ -45,7 +46,7 @@ def pull_observe(k, gpred, coefs, gcoefs, seg, out, kept, mu):
     """Adjoint of `observe`."""
     for m in range(N_MODES):
         if CHANGES:
-            for r in range(N_ROWS):
+            for r in OBSERVED:
                 at = WEIGHTS + out * N_ROWS + r
                 mu[m * N_ROWS + r] += gpred * coefs[seg, at]
                 gcoefs[seg, at] += gpred * kept[k, m * N_ROWS + r]

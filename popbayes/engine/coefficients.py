@@ -25,6 +25,8 @@ class Layout:
     accumulates: bool
     accumulated: tuple[int, ...]
     n_parameters: int
+    observed: tuple[int, ...]
+    """Rows that any output looks at, where rows are compartments."""
 
     @property
     def kept(self) -> tuple[Buffer, ...]:
@@ -83,8 +85,16 @@ def coefficients_of(
     accumulated = tuple(int(any(state in sums for state in states)) for states in seen)
     return values, Layout(
         len(form.rates), rows, columns, start, slots, len(values), len(form.gaps), bool(sums), accumulated,
-        len(structural.parameters),
+        len(structural.parameters), _observed(weights, outputs, structural.states),
     )  # fmt: skip
+
+
+def _observed(
+    weights: Mapping[str, Mapping[str, Any]], outputs: Sequence[str], states: Sequence[str]
+) -> tuple[int, ...]:
+    """Which of the compartments any output looks at."""
+    seen = {state for output in outputs for state in weights[output]}
+    return tuple(i for i, state in enumerate(states) if state in seen)
 
 
 def _matrix_coefficients(
@@ -123,7 +133,7 @@ def _matrix_coefficients(
     accumulated = tuple(int(state not in emptied) for state in states)
     return values, Layout(
         1, states, states, start, slots, len(values), 0, any(accumulated), accumulated,
-        len(structural.parameters),
+        len(structural.parameters), _observed(weights, outputs, states),
     )  # fmt: skip
 
 

@@ -164,6 +164,7 @@ def linear_kernels(
         "N_STREAM": modal.N_STREAM,
         "N_ADJOINT": adjoint_inputs.N_ADJOINT,
         "WEIGHTS": layout.weights,
+        "OBSERVED": layout.observed,
         "COLUMN": layout.slots["column"],
         "SLOT_F": layout.slots["bioavailability"],
         "SLOT_LAG": layout.slots["lag"],

@@ -24,6 +24,7 @@ N_MODES = N_ROWS = N_COLS = 0
 CHANGES = STREAMS = SWITCHES = True
 WEIGHTS = 0
 COLUMN: tuple[int, ...] = ()
+OBSERVED: tuple[int, ...] = ()
 
 # Modes that add up to less than this part of their size have cancelled.
 CANCELLED = 4e-15
@@ -49,7 +50,7 @@ def observe(z, coefs, seg, out):
     scale = 0.0
     for m in range(N_MODES):
         if CHANGES:
-            for r in range(N_ROWS):
+            for r in OBSERVED:
                 part = z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
                 total += part
                 scale += abs(part)
