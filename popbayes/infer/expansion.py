@@ -39,12 +39,18 @@ def expanded(graph: Any, names: Sequence[str], positions: np.ndarray) -> Arrays:
     single = clone_replace(
         graph.replace_rvs_by_values([graph[name] for name in names]), split_point(graph, point)
     )
-    several = vectorize_graph([pt.as_tensor(one) for one in single], {point: draws})
+    single = [pt.as_tensor(one) for one in single]
+    several = vectorize_graph(single, {point: draws})
     evaluate = pytensor.function([draws], several, mode=Mode(linker="py", optimizer="fast_compile"))
     flat = positions.reshape(-1, positions.shape[-1])
     size = max(1, BLOCK_BYTES // (8 * flat.shape[1]))
+    # what no coordinate decides (a known parameter) comes without an axis of draws
+    known = [after.ndim == before.ndim for before, after in zip(single, several, strict=True)]
     blocks = [evaluate(flat[k : k + size]) for k in range(0, len(flat), size)]
-    columns = [np.concatenate(column) for column in zip(*blocks, strict=True)]
+    columns = [
+        np.broadcast_to(column[0], (len(flat), *column[0].shape)) if same else np.concatenate(column)
+        for same, column in zip(known, zip(*blocks, strict=True), strict=True)
+    ]
     return {
         name: column.reshape(*positions.shape[:2], *column.shape[1:])
         for name, column in zip(names, columns, strict=True)

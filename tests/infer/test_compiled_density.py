@@ -14,6 +14,7 @@ from popbayes.building import build
 from popbayes.building.between import Information
 from popbayes.infer.compiled_density import compiled_density, split_point
 from popbayes.infer.expansion import expanded
+from popbayes.parameters.parameter import Parameter
 from tests.tolerances import EXACT
 
 FAST = "FAST_COMPILE"
@@ -84,6 +85,19 @@ def test_stored_variables_are_those_of_each_draw(graph):
     for name, one in zip(names, expected, strict=True):
         assert found[name].shape[:2] == (2, 3)
         np.testing.assert_allclose(found[name][1, 2], one, **EXACT)
+
+
+def test_a_known_parameter_is_the_same_in_every_draw(theophylline_model, theophylline):
+    """It depends on no coordinate, and so came without its draws: the fit was lost after sampling."""
+    known = {**theophylline_model.parameters, "ka": Parameter(1.5)}
+    parts = variability.Independent(["CL", "V"], sd=prior.HalfNormal(0.5))
+    graph = build(replace(theophylline_model, parameters=known, variability=parts), theophylline)
+    size = sum(one.size for one in graph.initial_point().values())
+    positions = np.random.default_rng(4).normal(size=(2, 3, size))
+    found = expanded(graph, ["ka", "CL"], positions)
+    np.testing.assert_array_equal(found["ka"], np.full((2, 3, theophylline.n_subject), 1.5))
+    assert found["CL"].shape == found["ka"].shape
+    assert np.ptp(found["CL"][:, :, 0]) > 0
 
 
 def test_coordinates_are_in_the_order_of_the_free_variables():
