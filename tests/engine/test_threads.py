@@ -1,9 +1,9 @@
 """Sharing work among threads."""
 
 import os
-import signal
+import subprocess
+import sys
 import threading
-import warnings
 
 import pytest
 
@@ -35,15 +35,25 @@ def test_what_a_part_raises_is_raised(bad):
         shared_out(call, [0, 1], 2)
 
 
+FORKED = """
+import os, signal, warnings
+from popbayes.engine.threads import shared_out
+
+shared_out(len, [0, 1], 2)  # the parent's threads are there, and are not in the child
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: that is the point
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    done = []
+    shared_out(done.extend, [0, 1], 2)
+    os._exit(0 if sorted(done) == [0, 1] else 1)
+assert os.waitpid(child, 0)[1] == 0
+print("both done")
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_has_threads_of_its_own():
-    shared_out(len, [0, 1], 2)  # the parent's are there, and are not in the child
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: that is the point
-        child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        done = []
-        shared_out(done.extend, [0, 1], 2)
-        os._exit(0 if sorted(done) == [0, 1] else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    """In a process of its own: other libraries that a test process has loaded object to forks."""
+    run = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=300)
+    assert run.stdout == "both done\n", run.stderr
