@@ -13,7 +13,7 @@ import popbayes as pb
 from benchmarks.timing import Spread, cpu_per_call, nutpie_gradient
 from popbayes.building import design_for, initial_values
 from popbayes.engine.op import predict
-from popbayes.infer.compiled_density import compiled_density
+from popbayes.infer.compiled_density import Compiled, compiled_density
 from popbayes.infer.starts import starts_of
 
 SEED = 3
@@ -32,17 +32,24 @@ class Gradient:
 
 def time_gradient(model: pb.PopModel, data: pb.EventTable) -> Gradient:
     """Measure both at a point near the prior medians."""
-    graph = pb.build(model, data)
-    compiled = compiled_density(graph)
     rng = np.random.default_rng(SEED)
-    start = starts_of(graph, initial_values(model, data), SEED).centre
-    point = start + JITTER * rng.standard_normal(compiled.size)
+    compiled, point = near_medians(model, data, rng)
     return Gradient(
         compiled.size,
         data.n_obs,
         cpu_per_call(nutpie_gradient(compiled, point)),
         cpu_per_call(engine_calls(model, data, rng)),
     )
+
+
+def near_medians(
+    model: pb.PopModel, data: pb.EventTable, rng: np.random.Generator
+) -> tuple[Compiled, np.ndarray]:
+    """The compiled log density, and a point near the prior medians."""
+    graph = pb.build(model, data)
+    compiled = compiled_density(graph)
+    start = starts_of(graph, initial_values(model, data), SEED).centre
+    return compiled, start + JITTER * rng.standard_normal(compiled.size)
 
 
 def engine_calls(

@@ -11,19 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pymc.blocking import DictToArrayBijection
 
 import popbayes as pb
+from benchmarks.gradient import near_medians
 from benchmarks.studies import Study, two_compartment
 from benchmarks.timing import nutpie_gradient
 from popbayes import covariate, prior, variability
-from popbayes.infer.compiled_density import compiled_density
 
 RESULTS = Path(__file__).with_suffix(".md")
 ROUNDS = 25
 SECONDS_A_ROUND = 0.1
 SEED = 5
-JITTER = 0.1
 CANDIDATES = 10
 TARGETS = {"three occasions": 1.4, "ten candidates": 1.2}
 
@@ -82,10 +80,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
 
 def compiled_gradient(model: pb.PopModel, data: pb.EventTable) -> tuple[Callable[[int], object], int]:
     """The function that nutpie calls, at a point near the prior medians, and its number of parameters."""
-    graph = pb.build(model, data)
-    compiled = compiled_density(graph)
-    start = DictToArrayBijection.map({one.name: graph.initial_point()[one.name] for one in graph.value_vars})
-    point = start.data + JITTER * np.random.default_rng(SEED).standard_normal(compiled.size)
+    compiled, point = near_medians(model, data, np.random.default_rng(SEED))
     return nutpie_gradient(compiled, point), compiled.size
 
 

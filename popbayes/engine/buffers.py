@@ -6,6 +6,7 @@ after run of subjects uses the same memory again instead of asking the system fo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,11 +48,14 @@ class Buffer:
         shape = rows if self.width is None else f"({rows}, {self.width})"
         return f"np.empty({shape}, np.{'int64' if self.integer else 'float64'})"
 
-    def make(self, sizes: Mapping[str, int]) -> np.ndarray:
-        """The array, from the number of each thing that rows can count."""
+    def shape(self, sizes: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Its shape, from the number of each thing that rows can count: integers, or symbols for them."""
         rows = sizes[self.what] * self.number
-        shape = (rows,) if self.width is None else (rows, self.width)
-        return np.empty(shape, np.int64 if self.integer else np.float64)
+        return (rows,) if self.width is None else (rows, self.width)
+
+    def make(self, sizes: Mapping[str, int]) -> np.ndarray:
+        """The array."""
+        return np.empty(self.shape(sizes), np.int64 if self.integer else np.float64)
 
 
 def as_tuple(buffers: Sequence[Buffer]) -> str:

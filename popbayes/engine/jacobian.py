@@ -25,7 +25,7 @@ def _unbound(*_):
     raise RuntimeError("a kernel template is compiled by popbayes.engine.specialise, not called")
 
 
-coefficients = pull_coefficients = walk_events = pull_events = is_near = perturb = _unbound
+coefficients = pull_coefficients = walk_events = pull_events = is_near = perturb = interpolate = _unbound
 
 
 def cut_streams(i, k, events, streams, log, cut_log, given):
@@ -108,19 +108,14 @@ def near_rows(i, low, high, theta, events, directions, pred, dpred, coefs, kept,
     ptr, ri = events[0], events[1]
     moved = np.empty(theta.shape)
     factor = np.empty(N_PARAMETERS)
-    total = np.zeros(ptr[i + 1] - ptr[i])
+    total = np.empty(pred.shape[0])
     for node in range(len(NODES)):
         perturb(theta, low, high, node, moved, coefs)
         walk_events(i, coefs, events, pred, kept, streams, log, walk)
-        for k in range(ptr[i], ptr[i + 1]):
-            if ri[k, R_OBS] >= 0:
-                total[k - ptr[i]] += NODE_WEIGHTS[node] * pred[ri[k, R_OBS]]
+        interpolate(ptr[i], ptr[i + 1], node, ri, pred, total)
         for j in range(N_PARAMETERS):
             factor[j] = NODE_WEIGHTS[node] * (1.0 + NODES[node] * STEP * SPREAD[j])
         subject_rows(i, moved, coefs, events, directions, factor, dpred, kept, streams, log, scratch)
-    for k in range(ptr[i], ptr[i + 1]):
-        if ri[k, R_OBS] >= 0:
-            pred[ri[k, R_OBS]] = total[k - ptr[i]]
 
 
 def jacobian(subjects, theta, directions, ptr, ri, rt, si, sf, sptr, pred, dpred):

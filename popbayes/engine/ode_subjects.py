@@ -11,8 +11,9 @@ import math
 import numpy as np
 
 from popbayes.engine.failures import report_failure
+from popbayes.engine.kernels import interpolate
 from popbayes.engine.ode_steps import FULL, LAST_ROW, P_STEPS, ROW
-from popbayes.engine.schedule import R_OBS, R_SEGMENT
+from popbayes.engine.schedule import R_SEGMENT
 
 N_COEFS = N_STREAM = N_PARAMETERS = N_GAPS = N_GIVEN = 0
 WIDTH = SCRATCH = 0
@@ -59,18 +60,6 @@ def perturb(theta, low, high, node, moved, coefs):
         for j in range(N_PARAMETERS):
             moved[k, j] = theta[k, j] * (1.0 + NODES[node] * STEP * SPREAD[j])
     fill(moved, low, high, coefs)
-
-
-def interpolate(low, high, node, ri, pred, total):
-    """Add the predictions of one point of the stencil; at the last they are interpolated."""
-    for k in range(low, high):
-        o = ri[k, R_OBS]
-        if o >= 0:
-            if node == 0:
-                total[o] = 0.0
-            total[o] += NODE_WEIGHTS[node] * pred[o]
-            if node == len(NODES) - 1:
-                pred[o] = total[o]
 
 
 def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):

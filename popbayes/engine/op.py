@@ -124,7 +124,7 @@ class _StructuralOp(Op):
     def kept_shapes(self, n_segment: Any, n_record: Any, n_stream: Any) -> list[tuple[Any, ...]]:
         """Shapes of what the forward walk keeps for the adjoint."""
         sizes = {"segment": n_segment, "record": n_record, "stream": n_stream}
-        return [(sizes[one.what] * one.number, one.width) for one in self.kernels.layout.kept]
+        return [one.shape(sizes) for one in self.kernels.layout.kept]
 
     @property
     def adjoint(self) -> "PullPredict":

@@ -73,16 +73,12 @@ class Compiled:
         return float(value), gradient
 
 
+@quick_compile()
 def compiled_density(graph: Any) -> Compiled:
     """Compile the log density of a PyMC model over the joined coordinates of its free variables, or load it.
 
     Its key is that of the whole graph with its constants; a graph that PyTensor cannot name is compiled anew.
     """
-    with quick_compile():
-        return _compiled_density(graph)
-
-
-def _compiled_density(graph: Any) -> Compiled:
     size, function = density_function(graph)
     shared = [np.array(one.get_value(borrow=True), order="C") for one in function.get_shared()]
     python = function.vm.jit_fn.py_func

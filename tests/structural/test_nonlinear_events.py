@@ -1,6 +1,7 @@
 """Every nonlinear model of the library through all kinds of event, against SciPy stopped at each of them."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from popbayes.data.regimen import Regimen, regimens
 from popbayes.engine.solve import evaluate
 from popbayes.structural import pk
 from tests.engine.brute_force import Way, by_brute_force
-from tests.structural.test_nonlinear import BODY, PK, RESPONSES, TARGET, disposition, free
+from tests.structural.test_nonlinear import APPROXIMATIONS, BODY, PK, RESPONSES, concentration, disposition
 
 SAMPLES = [0.0, 0.5, 2.0, 6.0, 7.0, 12.0, 13.0, 20.0, 25.0, 27.0, 31.0, 36.0, 48.0]
 ASKED = {"rtol": 1e-8, "atol": 1e-11}
@@ -97,26 +98,11 @@ def test_saturable_elimination_through_all_events_with_lag_and_bioavailability()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("approximation", "own", "start"),
-    [
-        ("full", {**TARGET, "kon": 5.0, "koff": 0.5}, [0, 0, 2.0, 0]),
-        ("QE", {**TARGET, "Kd": 0.11}, [0, 0, 2.0]),
-        ("QSS", {**TARGET, "Kss": 0.11}, [0, 0, 2.0]),
-        ("constant target", {"CL": 0.3, "R0": 2.0, "Kss": 0.11, "kint": 0.05}, [0, 0]),
-        ("MM", {"CL": 0.3, "Vmax": 1.2, "Km": 0.7}, [0, 0]),
-    ],
-)
+@pytest.mark.parametrize(("approximation", "own", "start"), APPROXIMATIONS)
 def test_target_mediated_disposition_through_all_events(approximation, own, start):
     model = pk.TargetMediated(peripheral=True, approximation=approximation)
 
-    def conc(x):
-        total = x[0] / 3.0
-        if approximation in ("QE", "QSS", "constant target"):
-            return free(total, x[2] if len(start) == 3 else 2.0, 0.11)
-        return total
-
-    oracle = (disposition(approximation), start, conc)
+    oracle = (disposition(approximation), start, partial(concentration, approximation))
     agree(model, BODY | own, "conc", oracle, into_central(ORAL | STEADY), {"central": Way(0)}, "Radau")
 
 
