@@ -13,10 +13,10 @@ and its applications in goodness-of-fit evaluation*, Stat. Comput. 32 (2022) 32.
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import xarray as xr
 from scipy import stats
 
 import popbayes as pb
+from benchmarks.keeping import over_seeds
 from popbayes import censoring, pk, prior, residual, variability
 from popbayes.data.regimen import regimens
 from popbayes.simulation import as_data
@@ -181,23 +182,14 @@ def study(check: Check, seed: int) -> dict[str, Any]:
     chosen = posterior[[name for name in truth.data_vars if name in posterior]]
     ess = min(float(v.min()) for v in arviz_stats.ess(chosen).data_vars.values())
     rhat = max(float(v.max()) for v in arviz_stats.rhat(chosen).data_vars.values())
-    return {"seed": seed, "ranks": ranked(truth, posterior), "ess": ess, "rhat": rhat}
+    return {"ranks": ranked(truth, posterior), "ess": ess, "rhat": rhat}
 
 
 def run(
     check: Check, studies: int, keep: Path | None = None, first: int = FIRST_SEED
 ) -> list[dict[str, Any]]:
     """Rank over `studies` studies; those that `keep` holds already are not done again."""
-    lines = keep.read_text(encoding="utf-8").splitlines() if keep and keep.exists() else []
-    done = {one["seed"]: one for one in map(json.loads, lines)}
-    for seed in range(first, first + studies):
-        if seed not in done:
-            done[seed] = study(check, seed)
-            if keep:
-                with keep.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(done[seed]) + "\n")
-            print(f"study {seed - first + 1} of {studies}: {done[seed]}", flush=True)
-    return [done[seed] for seed in range(first, first + studies)]
+    return over_seeds(partial(study, check), range(first, first + studies), keep)
 
 
 def extremity(counts: np.ndarray, studies: int) -> np.ndarray:
