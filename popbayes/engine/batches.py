@@ -1,6 +1,6 @@
 """Predictions of many parameter sets, or of many subjects: the work of `evaluate` shared among threads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +27,16 @@ class Batch:
 
 
 def evaluate_batches(kernels: Any, batches: Sequence[Batch], threads: int) -> None:
-    """Write the predictions of every batch; a thread uses the same scratch for all of its own."""
+    """Write the predictions of every batch; a thread uses the same scratch for all that it takes."""
+    sizes = {
+        "segment": max(one.thetas.shape[1] for one in batches),
+        "record": max(len(one.arrays[2]) for one in batches),
+        "stream": max(len(one.arrays[3]) for one in batches),
+        "observation": max(one.preds.shape[1] for one in batches),
+        "one": 1,
+    }
 
-    def work(share: Sequence[Batch]) -> None:
-        sizes = {
-            "segment": max(one.thetas.shape[1] for one in share),
-            "record": max(len(one.arrays[2]) for one in share),
-            "stream": max(len(one.arrays[3]) for one in share),
-            "observation": max(one.preds.shape[1] for one in share),
-            "one": 1,
-        }
+    def work(share: Iterable[Batch]) -> None:
         written = kernels.layout.for_values(sizes)
         for one in share:
             kernels.evaluate(one.thetas, *one.arrays, one.preds, *written)

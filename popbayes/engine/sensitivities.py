@@ -1,7 +1,7 @@
 """Predictions with their exact derivatives along given directions, many times on one design."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -106,7 +106,7 @@ class Solver:
             pieces = np.array_split(chosen, max(1, min(len(pieces), len(chosen))))
         arrays = self.schedule.arrays
 
-        def work(share: Sequence[np.ndarray]) -> None:
+        def work(share: Iterable[np.ndarray]) -> None:
             for piece in share:
                 kernel(piece, matrix, moves, *arrays, pred, dpred)
 

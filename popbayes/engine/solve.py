@@ -22,6 +22,9 @@ from popbayes.engine.ode_declaration import is_ode
 from popbayes.engine.op import Output, Route, route
 from popbayes.engine.schedule import R_OUTPUT
 
+PARTS_A_THREAD = 4
+"""Parts into which a batch of parameter sets is cut: a thread that is done early takes another."""
+
 
 def evaluate(
     structural: LinearDeclaration,
@@ -86,8 +89,8 @@ def _evaluate(
     preds = np.empty((len(thetas), design.n_obs))
     workers = max(1, threads or os.cpu_count() or 1)
     if len(thetas) >= max(workers, 2) or is_ode(structural):
-        workers = min(workers, len(thetas))
-        parts = zip(np.array_split(thetas, workers), np.array_split(preds, workers), strict=True)
+        number = min(PARTS_A_THREAD * workers if workers > 1 else 1, len(thetas))
+        parts = zip(np.array_split(thetas, number), np.array_split(preds, number), strict=True)
         batches = [Batch(piece, schedule.arrays, target) for piece, target in parts]
     else:
         batches = [Batch(thetas, arrays, preds) for arrays in schedule.runs]

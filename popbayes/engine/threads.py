@@ -2,29 +2,46 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 _HELPERS: dict[int, ThreadPoolExecutor] = {}
 _LOCK = threading.Lock()
 
 
-def shared_out[Part](call: Callable[[Sequence[Part]], object], parts: Sequence[Part], threads: int) -> None:
-    """Call `call` with shares of the parts, on at most `threads` threads, of which the caller's is one.
+def shared_out[Part](call: Callable[[Iterator[Part]], object], parts: Sequence[Part], threads: int) -> None:
+    """Call `call` on at most `threads` threads, the caller's among them, each with parts to iterate over.
 
-    Each thread has its share from the beginning: parts are many and short, and handing them out one by one
-    would cost more than an uneven end. What any call raises is raised, when all are done.
+    A thread takes the next part when it is done with the last: processors are not equally fast at all times
+    (a neighbour on the same core costs a third), and equal shares would wait for the slowest. What any call
+    raises is raised, when all are done.
     """
-    shares = [parts[k::threads] for k in range(min(threads, len(parts)))]
-    others = [_helpers(len(shares) - 1).submit(call, share) for share in shares[1:]]
+    waiting = _Parts(parts)
+    more = min(threads, len(parts)) - 1
+    others = [_helpers(more).submit(call, waiting) for _ in range(more)]
     try:
-        if shares:
-            call(shares[0])
+        if len(parts) > 0:
+            call(waiting)
     finally:
         failed = [one.exception() for one in others]
     for error in failed:
         if error is not None:
             raise error
+
+
+class _Parts[Part]:
+    """An iterator that several threads may use."""
+
+    def __init__(self, parts: Sequence[Part]):
+        self._parts = iter(parts)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> "_Parts[Part]":
+        return self
+
+    def __next__(self) -> Part:
+        with self._lock:
+            return next(self._parts)
 
 
 def _helpers(number: int) -> ThreadPoolExecutor:

@@ -21,8 +21,30 @@ def test_every_part_is_done_once(number, threads):
 def test_two_threads_work_at_the_same_time():
     together = threading.Barrier(2, timeout=60)  # each waits for the other: one thread would never pass
     seen = []
-    shared_out(lambda share: seen.append((together.wait(), *share)), ["a", "b"], 2)
-    assert sorted(part for _, part in seen) == ["a", "b"]
+
+    def call(share):
+        together.wait()
+        seen.extend(share)
+
+    shared_out(call, ["a", "b"], 2)
+    assert sorted(seen) == ["a", "b"]
+
+
+def test_a_thread_that_is_slow_gets_fewer_parts():
+    """One thread waits, with its first part, until the other has done all that is left."""
+    rest_done = threading.Event()
+    shares = []
+
+    def call(share):
+        own = [next(share)]
+        if own == [0]:
+            assert rest_done.wait(timeout=60)
+        own.extend(share)
+        rest_done.set()
+        shares.append(own)
+
+    shared_out(call, [0, 1, 2, 3], 2)
+    assert sorted(shares) == [[0], [1, 2, 3]]
 
 
 @pytest.mark.parametrize("bad", [0, 1])
@@ -39,7 +61,7 @@ FORKED = """
 import os, signal, warnings
 from popbayes.engine.threads import shared_out
 
-shared_out(len, [0, 1], 2)  # the parent's threads are there, and are not in the child
+shared_out(list, [0, 1], 2)  # the parent's threads are there, and are not in the child
 warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: that is the point
 child = os.fork()
 if child == 0:
