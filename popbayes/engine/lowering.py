@@ -39,9 +39,17 @@ class EntryLibrary(JITCodeLibrary):
     def _optimize_functions(self, ll_module: Any) -> None:
         """Leave it to the whole."""
         ll_module.data_layout = self._codegen._data_layout
+        self._own = {one.name for one in ll_module.functions} | getattr(self, "_own", set())
 
     def _optimize_final_module(self) -> None:
-        """Optimise the whole."""
+        """Optimise the whole.
+
+        What was linked in is of no use to others: what is called at one place only can become part of it,
+        and need not be handed its arrays number by number.
+        """
+        for one in self._final_module.functions:
+            if not one.is_declaration and one.name not in self._own:
+                one.linkage = "internal"
         passes, builder = self._codegen._module_pass_manager()
         with self._recorded_timings.record("Module passes", builder):
             passes.run(self._final_module, builder)

@@ -191,7 +191,7 @@ def _layout(
     slots = {what: where or (-1,) for what, where in slots.items()}
     gaps = list(form.gaps) if form else []
     values += gaps
-    width = ode_steps.FIRST_FREE + 7 * n + 2 * modes * len(rows)
+    width = ode_steps.FIRST_FREE + 7 * n + 2 * modes * len(rows) + modes
     layout = OdeLayout(rows, cols, modes, len(gaps), len(values), places, slots, width)
     return values, layout
 
@@ -201,7 +201,7 @@ def _places(layout: OdeLayout, n: int, dense: int) -> dict[str, int]:
     m = layout.n_modes
     modes, rows = m * len(layout.rows), len(layout.rows)
     sizes = {
-        **{"X": n, "Z": modes, "U": n, "V": modes, "D": 6 * rows, "E": 6 * m, "A": 6 * m},
+        **{"X": n, "Z": modes, "U": n, "V": modes, "D": 6 * rows, "E": 6 * m, "ONE": m, "A": 6 * m},
         **{"K": 7 * n, "ERROR": n, "PEAK": n, "MU": n, "NU": modes, "GU": n, "GV": modes},
         **{
             "G": 7 * n,
@@ -241,6 +241,7 @@ def _bound(
         "Y_AT": first,
         "Z_AT": first + 7 * n,
         "V_AT": first + 7 * n + layout.n_modes * len(layout.rows),
+        "ONE_AT": first + 7 * n + 2 * layout.n_modes * len(layout.rows),
         "WIDTH": layout.width,
         "INFUSIONS": features.infusions,
         "CHANGES": features.changes,

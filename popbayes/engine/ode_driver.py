@@ -15,7 +15,7 @@ from popbayes.engine.pieces import dphi, phi
 
 # Bound by ode.py; the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = RATES = TRANSFERS = 0
-Z = V = D = E = A = GD = GR = NU = GV = 0
+Z = V = D = E = ONE = A = GD = GR = NU = GV = 0
 INFUSIONS = True
 
 # Stage times of the explicit pair and of the stiff method, as parts of the step.
@@ -29,10 +29,11 @@ def stage_time(stiff, i):
     return STIFF_TIMES[i] if stiff else EXPLICIT_TIMES[i]
 
 
-def factors(h, stiff, seg, coefs, infusing, w):
+def factors(h, stiff, known, seg, coefs, infusing, w):
     """Decay of every mode up to every stage, and what an infusion of rate 1 leaves by then.
 
-    The explicit pair's times are multiples of h / 90: one exponential serves them all.
+    The explicit pair's times are multiples of h / 90: one exponential serves them all, which `known` says is
+    at `ONE` already: the adjoint reads it from the tape.
     """
     for m in range(N_MODES):
         rate = coefs[seg, RATES + m]
@@ -43,7 +44,9 @@ def factors(h, stiff, seg, coefs, infusing, w):
             for i in range(1, N_STAGES):
                 w[e + i] = math.exp(-rate * h * STIFF_TIMES[i])
         else:
-            one = math.exp(-rate * h / 90.0)
+            if not known:
+                w[ONE + m] = math.exp(-rate * h / 90.0)
+            one = w[ONE + m]
             two = one * one
             four = two * two
             eight = four * four
@@ -63,9 +66,9 @@ def factors(h, stiff, seg, coefs, infusing, w):
                     w[a + i] = s * phi(rate * s)
 
 
-def drive(h, stiff, seg, coefs, infusing, w):
+def drive(h, stiff, known, seg, coefs, infusing, w):
     """Driver's rows at every stage of a step of length `h`: `w[D + stage * N_ROWS + r]`."""
-    factors(h, stiff, seg, coefs, infusing, w)
+    factors(h, stiff, known, seg, coefs, infusing, w)
     for i in range(N_STAGES):
         for r in range(N_ROWS):
             total = 0.0

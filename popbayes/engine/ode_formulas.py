@@ -5,6 +5,8 @@ What depends on parameters alone is computed once for each segment, not at each 
 vector-Jacobian products, so a user writes the rates and nothing else.
 """
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +82,39 @@ def hoist(outputs: Sequence[Variable], moving: Sequence[Variable], hoisted: Hois
     return [new[v] if v in new else constant_part(v) for v in outputs]
 
 
+def share_reciprocals(outputs: Sequence[Variable]) -> list[Variable]:
+    """Divide once by what is divided by more than once: ``a / b`` and ``c / b**2`` share ``1 / b``.
+
+    The derivatives of a quotient hold both, and nothing else in them takes a processor as long.
+    """
+    outputs = simplify(outputs)
+    nodes = list(toposort(outputs))
+    divisors = {node: _base(node.inputs[1]) for node in nodes if _is_division(node.op)}
+    times = Counter(base for base, _ in divisors.values() if not isinstance(base, Constant))
+    new: dict[Variable, Variable] = {}
+    inverse: dict[Variable, Variable] = {}
+    for node in nodes:
+        inputs = [new.get(v, v) for v in node.inputs]
+        base, power = divisors.get(node, (None, 0))
+        if base is not None and times[base] > 1:
+            by = inverse.setdefault(base, 1.0 / new.get(base, base))
+            new[node.outputs[0]] = math.prod([by] * power, start=inputs[0])
+        elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            new[node.outputs[0]] = node.clone_with_new_inputs(inputs).outputs[0]
+    return simplify([new.get(v, v) for v in outputs])
+
+
+def _base(v: Variable) -> tuple[Variable, int]:
+    """Base and exponent of a square; of anything else itself and 1."""
+    node = v.owner
+    if node is None or not isinstance(node.op, Elemwise):
+        return v, 1
+    op, first, last = node.op.scalar_op, node.inputs[0], node.inputs[-1]
+    product = isinstance(op, ps.Mul) and len(node.inputs) == 2 and first is last
+    power = isinstance(op, ps.Pow) and isinstance(last, Constant) and last.data == 2
+    return (first, 2) if isinstance(op, ps.Sqr) or product or power else (v, 1)
+
+
 @dataclass(frozen=True)
 class Names:
     """Variables of the formulas: time, integrated states, driver's states, coefficients."""
@@ -147,7 +182,7 @@ def _pull_lines(
     add: bool,
 ) -> tuple[list[str], dict[str, Any]]:
     live = [(i, d) for i, d in enumerate(derivatives) if d is not None]
-    body = assignments({**names.inputs, **seeds}, simplify([d for _, d in live])) if live else None
+    body = assignments({**names.inputs, **seeds}, share_reciprocals([d for _, d in live])) if live else None
     results = dict(zip((i for i, _ in live), body.results, strict=True)) if body else {}
     n, m = len(names.states), len(names.driven)
     sign = "+=" if add else "="

@@ -44,8 +44,8 @@ from popbayes.engine.schedule import (
 
 # Bound by ode.py; the values here only let the module be read and checked.
 N_STATES = N_MODES = N_ROWS = N_COLS = N_STREAM = 0
-TRANSFERS = INIT = RATES = Y_AT = Z_AT = V_AT = WIDTH = 0
-X = Z = U = V = K = MU = NU = GU = GV = G = GD = GR = 0
+TRANSFERS = INIT = RATES = Y_AT = Z_AT = V_AT = ONE_AT = WIDTH = 0
+X = Z = U = V = ONE = K = MU = NU = GU = GV = G = GD = GR = 0
 INFUSIONS = CHANGES = STIFF = EXPLICIT = True
 TARGET: tuple[int, ...] = ()
 DRIVEN: tuple[int, ...] = ()
@@ -86,9 +86,11 @@ def pull_step(row, tape, coefs, gcoefs, w):
             if INFUSIONS:
                 w[V + j] = tape[row + V_AT + j]
         if STIFF and stiff:
-            drive(h, True, seg, coefs, infusing, w)
+            drive(h, True, False, seg, coefs, infusing, w)
         else:
-            drive(h, False, seg, coefs, infusing, w)
+            for m in range(N_MODES):
+                w[ONE + m] = tape[row + ONE_AT + m]
+            drive(h, False, True, seg, coefs, infusing, w)
     if N_STATES > 0:
         if STIFF and stiff:
             pull_stiff(t, h, tape, row, seg, coefs, w, gcoefs)

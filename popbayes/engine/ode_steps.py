@@ -13,18 +13,21 @@ import math
 
 import numpy as np
 
+from popbayes.engine.roots import inverse_root
+
 # Bound by ode.py; the values here only let the module be read and checked.
 N_STATES = N_MODES = N_ROWS = 0
 RTOL = ATOL = MAX_STEPS = WIDTH = 0
-Y_AT = Z_AT = V_AT = 0
-X = Z = V = K = ERROR = PEAK = 0
+Y_AT = Z_AT = V_AT = ONE_AT = 0
+X = Z = V = ONE = K = ERROR = PEAK = 0
 INFUSIONS = STIFF = EXPLICIT = True
 
 # Kinds of row of the tape, in its first column. What is not an index is a float: of an integer constant as an
 # argument numba makes a type of its own, and compiles the function once more.
 T_STEP, T_BOLUS, T_INFUSE, T_OBS, T_INIT, T_START, T_SEGMENT = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0
 T_STEADY, T_DATA = 7.0, 8.0
-# Columns of a row; states at the stages follow from `Y_AT`, the driver from `Z_AT`, its inputs from `V_AT`.
+# Columns of a row; states at the stages follow from `Y_AT`, the driver from `Z_AT`, its inputs from `V_AT`,
+# its decay over a ninetieth of the step from `ONE_AT`.
 C_KIND, C_SEGMENT, C_TIME, C_STEP, C_EXTRA, C_METHOD = 0, 1, 2, 3, 4, 5
 FIRST_FREE = 6
 
@@ -136,6 +139,8 @@ def write_step(t, h, seg, infusing, w, tape, row):
         tape[row + Z_AT + j] = w[Z + j]
         if INFUSIONS:
             tape[row + V_AT + j] = w[V + j]
+    for m in range(N_MODES):
+        tape[row + ONE_AT + m] = w[ONE + m]
     carry(infusing, w)
 
 
@@ -175,7 +180,7 @@ def accept(h, err, new, stage, w, tape, row):
     root = 0.125 if stage == 5 else 0.1
     growth = MOST_GROWTH
     if err > 1e-12:
-        growth = min(MOST_GROWTH, max(MOST_SHRINK, SAFETY * math.exp(-root * math.log(err))))
+        growth = min(MOST_GROWTH, max(MOST_SHRINK, SAFETY * inverse_root(err, root)))
     # a step cut short by an event says little about the next: what was proposed before it stands
     w[P_STEP] = max(w[P_STEP], h * growth) if h < w[P_STEP] else h * growth
 
@@ -197,11 +202,11 @@ def one_step(t, end, seg, coefs, w, tape, slots):
     if STIFF and (not EXPLICIT or w[P_STIFF] > 0.0):
         new = Y_AT + 5 * N_STATES
         stage = 5
-        drive(h, True, seg, coefs, infusing, w)
+        drive(h, True, False, seg, coefs, infusing, w)
         if stiff_step(t, h, tape, row, seg, coefs, w):
             err = error_norm(row, new, tape, seg, coefs, w)
     else:
-        drive(h, False, seg, coefs, infusing, w)
+        drive(h, False, False, seg, coefs, infusing, w)
         explicit_step(t, h, tape, row, seg, coefs, w)
         err = error_norm(row, new, tape, seg, coefs, w)
     w[P_STEPS] += 1.0
@@ -212,7 +217,7 @@ def one_step(t, end, seg, coefs, w, tape, slots):
             look_stiff(h, row, tape, w)
         next_row(slots)
         return h
-    w[P_STEP] = h * (max(MOST_SHRINK, SAFETY * err**-0.1) if err < 1e10 else MOST_SHRINK)
+    w[P_STEP] = h * (max(MOST_SHRINK, SAFETY * inverse_root(err, 0.1)) if err < 1e10 else MOST_SHRINK)
     return 0.0
 
 
@@ -220,7 +225,7 @@ def integrate(t, end, seg, coefs, w, tape, slots):
     """Bring states and driver from `t` to `end`; between them nothing happens."""
     if N_STATES == 0:
         infusing = w[P_INFUSING] > 0.0
-        drive(end - t, False, seg, coefs, infusing, w)
+        drive(end - t, False, False, seg, coefs, infusing, w)
         write_step(t, end - t, seg, infusing, w, tape, slots[ROW])
         next_row(slots)
         return
