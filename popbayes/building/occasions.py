@@ -28,10 +28,12 @@ from popbayes.parameters.priors import Fixed
 
 Places = Mapping[str, Any]
 """Locations of the parameters on the scales where effects are added, each scalar or (n_segment,)."""
+Columns = list[TensorVariable]
+"""Random effects of a level, (n_group,) for each of its names."""
 
 
-def shared_effects(model: PopModel, design: Design, places: Places) -> dict[str, TensorVariable]:
-    """Random effects of the levels that subjects share (sites, studies): level -> (n_group, n_names).
+def shared_effects(model: PopModel, design: Design, places: Places) -> dict[str, Columns]:
+    """Random effects of the levels that subjects share (sites, studies): level -> (n_group,) for each name.
 
     Registers their SDs, correlations and the effects themselves (see `Grouping`).
     """
@@ -45,7 +47,7 @@ def occasion_effects(
     places: Places,
     effects: Mapping[str, Any],
     known: Mapping[str, Information],
-) -> dict[str, TensorVariable]:
+) -> dict[str, Columns]:
     """The same of occasions, which lie within subjects.
 
     Parameters
@@ -135,8 +137,11 @@ def level_starts(
     return found
 
 
-def _effects(one: Grouping, centres: list[Any], known: Information | None) -> TensorVariable:
-    """Effects of one level; `centres`: where the parameters of its groups lie without them."""
+def _effects(one: Grouping, centres: list[Any], known: Information | None) -> Columns:
+    """Effects of one level; `centres`: where the parameters of its groups lie without them.
+
+    They are registered as a matrix and returned as its columns, which the density uses one by one.
+    """
     sds = scales(one.sd, one.priors, one.of)
     number, over = len(one.names), (one.dim, one.of)
     factor = None
@@ -147,17 +152,18 @@ def _effects(one: Grouping, centres: list[Any], known: Information | None) -> Te
         pm.Deterministic(one.corr, square(factor), dims=(one.of, one.of2))
     if known is not None:
         root = None if factor is None else matrix(factor)
-        columns = informed_effects(known, sds, root, centres, one.white, over)
-        return pm.Deterministic(one.eta, pt.stack(columns, axis=1), dims=over)
-    if one.block.centred:
+        effects = informed_effects(known, sds, root, centres, one.white, over)
+    elif one.block.centred:
         mean = pt.stack(centres, axis=1)
         if factor is None:
             phi = pm.Normal(one.phi, mean, sds, dims=over)
         else:
             phi = pm.MvNormal(one.phi, mean, chol=sds[:, None] * matrix(factor), dims=over)
-        return pm.Deterministic(one.eta, phi - mean, dims=over)
-    raw = pm.Normal(one.raw, 0.0, 1.0, dims=over)
-    columns = [raw[:, k] for k in range(number)]
-    standard = columns if factor is None else times(factor, columns)
-    effects = pt.stack([sds[k] * column for k, column in enumerate(standard)], axis=1)
-    return pm.Deterministic(one.eta, effects, dims=over)
+        effects = [phi[:, k] - centre for k, centre in enumerate(centres)]
+    else:
+        raw = pm.Normal(one.raw, 0.0, 1.0, dims=over)
+        columns = [raw[:, k] for k in range(number)]
+        standard = columns if factor is None else times(factor, columns)
+        effects = [sds[k] * column for k, column in enumerate(standard)]
+    pm.Deterministic(one.eta, pt.stack(effects, axis=1), dims=over)
+    return effects

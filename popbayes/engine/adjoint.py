@@ -22,35 +22,40 @@ N_MODES = N_ROWS = N_COLS = 0
 CHANGES = STREAMS = SWITCHES = True
 WEIGHTS = 0
 OBSERVED: tuple[int, ...] = ()
+FIRST_ROW: tuple[int, ...] = ()
+N_COLUMN: tuple[int, ...] = ()
 
 
-def pull_change(before, x, gx, coefs, gcoefs, seg, mu):
-    """Adjoint of `change`; `before` is the state in the modes of the segment that ends."""
+def pull_change(x, gx, coefs, gcoefs, seg, mu):
+    """Adjoint of `change`, which has left the compartments' amounts in `x`."""
     for r in range(N_ROWS):
-        x[r] = 0.0
         gx[r] = 0.0
-        for m in range(N_MODES):
-            x[r] += before[m * N_ROWS + r]
     for m in range(N_MODES):
-        for r in range(N_ROWS):
-            for col in range(N_COLS):
+        for r in range(FIRST_ROW[m], N_ROWS):
+            for col in range(N_COLUMN[m]):
                 at = N_MODES + (m * N_ROWS + r) * N_COLS + col
                 gcoefs[seg, at] += mu[m * N_ROWS + r] * x[col]
                 gx[col] += mu[m * N_ROWS + r] * coefs[seg, at]
     for m in range(N_MODES):
-        for r in range(N_ROWS):
+        for r in range(FIRST_ROW[m], N_ROWS):
             mu[m * N_ROWS + r] = gx[r]
 
 
 def pull_observe(k, gpred, coefs, gcoefs, seg, out, kept, mu):
     """Adjoint of `observe`."""
-    for m in range(N_MODES):
-        if CHANGES:
-            for r in OBSERVED:
-                at = WEIGHTS + out * N_ROWS + r
-                mu[m * N_ROWS + r] += gpred * coefs[seg, at]
-                gcoefs[seg, at] += gpred * kept[k, m * N_ROWS + r]
-        else:
+    if CHANGES:
+        for r in OBSERVED:
+            at = WEIGHTS + out * N_ROWS + r
+            by = gpred * coefs[seg, at]
+            # summed first: one addition to memory, where each would wait for the one before it
+            amount = 0.0
+            for m in range(N_MODES):
+                if r >= FIRST_ROW[m]:
+                    amount += kept[k, m * N_ROWS + r]
+                    mu[m * N_ROWS + r] += by
+            gcoefs[seg, at] += gpred * amount
+    else:
+        for m in range(N_MODES):
             mu[m * N_ROWS + out] += gpred
 
 
@@ -58,7 +63,7 @@ def pull_decay(k, dt, coefs, gcoefs, seg, kept, before, mu):
     """Adjoint of `decay`; `before` is the state at the start of the interval."""
     for m in range(N_MODES):
         total = 0.0
-        for r in range(N_ROWS):
+        for r in range(FIRST_ROW[m], N_ROWS):
             mu[m * N_ROWS + r] *= kept[k, N_MODES * N_ROWS + m]
             total += mu[m * N_ROWS + r] * before[m * N_ROWS + r]
         gcoefs[seg, m] -= dt * total
@@ -80,8 +85,9 @@ def clear(values):
 
 def recall(k, kept, before):
     """State after record `k`."""
-    for j in range(N_MODES * N_ROWS):
-        before[j] = kept[k, j]
+    for m in range(N_MODES):
+        for r in range(FIRST_ROW[m], N_ROWS):
+            before[m * N_ROWS + r] = kept[k, m * N_ROWS + r]
 
 
 def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
@@ -135,8 +141,7 @@ def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
             pull_decay(k, rt[k] - rt[k - 1], coefs, gcoefs, seg, kept, before, mu)
         if CHANGES:
             if ri[k - 1, R_SEGMENT] != seg:
-                recall(k - 1, kept, before)
-                pull_change(before, x, gx, coefs, gcoefs, seg, mu)
+                pull_change(x, gx, coefs, gcoefs, seg, mu)
 
 
 # In the order in which they are compiled: each after those that it calls.

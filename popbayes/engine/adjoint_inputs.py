@@ -46,6 +46,7 @@ SLOT_DURATION: tuple[int, ...] = ()
 SLOT_STAGES: tuple[int, ...] = ()
 SLOT_PACE: tuple[int, ...] = ()
 ACCUMULATED: tuple[int, ...] = ()
+FIRST_ROW: tuple[int, ...] = ()
 
 
 def _unbound(*_):
@@ -83,7 +84,7 @@ def pull_piece(mu, coefs, gcoefs, seg, col, k, w, u, n, interval, past):
             total, moment = train(rate * interval, n)
         v = shape * decay * total
         a = 0.0
-        for r in range(N_ROWS):
+        for r in range(FIRST_ROW[m], N_ROWS):
             at = N_MODES + (m * N_ROWS + r) * N_COLS + col
             by = mu[m * N_ROWS + r]
             if ACCUMULATES:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from popbayes.engine import kernels
 from popbayes.engine.adjoint_inputs import N_ADJOINT
 from popbayes.engine.buffers import Buffer
@@ -27,6 +29,10 @@ class Layout:
     n_parameters: int
     observed: tuple[int, ...]
     """Rows that any output looks at, where rows are compartments."""
+    first_row: tuple[int, ...]
+    """For each mode, the first row that it reaches: it is zero in those before (a depot is one mode)."""
+    n_column: tuple[int, ...]
+    """For each mode, how many columns can bring it about (what is in the centre never passes a depot)."""
 
     @property
     def kept(self) -> tuple[Buffer, ...]:
@@ -71,10 +77,14 @@ def coefficients_of(
     columns = tuple(structural.states) if changes else tuple(s for s in structural.states if s in targets)
     rows = tuple(structural.states) if changes else tuple(outputs)
     values: list[Any] = list(form.rates)
+    first_row, n_column = [], []
     for m in range(len(form.rates)):
-        for row in rows:
-            row_weights = {row: 1.0} if changes else weights[row]
-            values += [_transfer(form, row_weights, column, m) for column in columns]
+        sums_of = [{row: 1.0} if changes else weights[row] for row in rows]
+        transfers = [[_transfer(form, one, column, m) for column in columns] for one in sums_of]
+        values += [one for row in transfers for one in row]
+        live = np.array([[not _is_zero(one) for one in row] for row in transfers]).reshape(len(rows), -1)
+        first_row.append(int(np.argmax(live.any(axis=1))) if live.any() else 0)
+        n_column.append(int(np.flatnonzero(live.any(axis=0)).max(initial=-1)) + 1)
     slots = _slots(structural, p, channels, columns, values)
     start = len(values)
     if changes:
@@ -85,8 +95,14 @@ def coefficients_of(
     accumulated = tuple(int(any(state in sums for state in states)) for states in seen)
     return values, Layout(
         len(form.rates), rows, columns, start, slots, len(values), len(form.gaps), bool(sums), accumulated,
-        len(structural.parameters), _observed(weights, outputs, structural.states),
+        len(structural.parameters), _observed(weights, outputs, structural.states), tuple(first_row),
+        tuple(n_column),
     )  # fmt: skip
+
+
+def _is_zero(value: Any) -> bool:
+    """Tell whether a formula is the number 0."""
+    return isinstance(value, int | float) and value == 0.0
 
 
 def _observed(
@@ -133,7 +149,7 @@ def _matrix_coefficients(
     accumulated = tuple(int(state not in emptied) for state in states)
     return values, Layout(
         1, states, states, start, slots, len(values), 0, any(accumulated), accumulated,
-        len(structural.parameters), _observed(weights, outputs, states),
+        len(structural.parameters), _observed(weights, outputs, states), (0,), (n,),
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ formula can never meet an old entry. Scalar operations outside the table (`gamma
 lowered by PyTensor's own numba dispatch.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,6 +127,44 @@ def simplify(outputs: Sequence[Variable]) -> list[Variable]:
     graph = FunctionGraph(outputs=list(outputs), clone=True, copy_inputs=False)
     MergeOptimizer().rewrite(graph)
     return list(graph.outputs)
+
+
+def is_division(op: Any) -> bool:
+    """Tell a division of tensors."""
+    return isinstance(op, Elemwise) and isinstance(op.scalar_op, ps.TrueDiv)
+
+
+def share_reciprocals(outputs: Sequence[Variable]) -> list[Variable]:
+    """Divide once by what is divided by more than once: ``a / b`` and ``c / b**2`` share ``1 / b``.
+
+    The derivatives of a quotient hold both, and nothing else in them takes a processor as long.
+    """
+    outputs = simplify(outputs)
+    nodes = list(toposort(outputs))
+    divisors = {node: _base(node.inputs[1]) for node in nodes if is_division(node.op)}
+    times = Counter(base for base, _ in divisors.values() if not isinstance(base, Constant))
+    new: dict[Variable, Variable] = {}
+    inverse: dict[Variable, Variable] = {}
+    for node in nodes:
+        inputs = [new.get(v, v) for v in node.inputs]
+        base, power = divisors.get(node, (None, 0))
+        if base is not None and times[base] > 1:
+            by = inverse.setdefault(base, 1.0 / new.get(base, base))
+            new[node.outputs[0]] = math.prod([by] * power, start=inputs[0])
+        elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+            new[node.outputs[0]] = node.clone_with_new_inputs(inputs).outputs[0]
+    return simplify([new.get(v, v) for v in outputs])
+
+
+def _base(v: Variable) -> tuple[Variable, int]:
+    """Base and exponent of a square; of anything else itself and 1."""
+    node = v.owner
+    if node is None or not isinstance(node.op, Elemwise):
+        return v, 1
+    op, first, last = node.op.scalar_op, node.inputs[0], node.inputs[-1]
+    product = isinstance(op, ps.Mul) and len(node.inputs) == 2 and first is last
+    power = isinstance(op, ps.Pow) and isinstance(last, Constant) and last.data == 2
+    return (first, 2) if isinstance(op, ps.Sqr) or product or power else (v, 1)
 
 
 def assignments(inputs: dict[Variable, str], outputs: Sequence[Variable], prefix: str = "v") -> Body:

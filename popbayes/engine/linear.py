@@ -19,7 +19,7 @@ from pytensor.graph.basic import Variable
 from popbayes.engine import adjoint, adjoint_inputs, exponential_calls, kernels, matrix, modal, staged, walk
 from popbayes.engine.coefficients import Layout, coefficients_of
 from popbayes.engine.declaration import EXPONENTIAL, LinearDeclaration, Symbols
-from popbayes.engine.expression import assignments, simplify
+from popbayes.engine.expression import assignments, share_reciprocals, simplify
 from popbayes.engine.schedule import Features
 from popbayes.engine.specialise import Kernel, compile_source, specialise
 
@@ -97,7 +97,7 @@ def _pull_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequen
     )
     live = [(i, d) for i, d in enumerate(derivatives) if not isinstance(d.type, DisconnectedType)]
     inputs = {v: f"p_{n}" for n, v in p.items()} | {g: f"gcoefs[k, {i}]" for i, g in enumerate(seeds)}
-    body = assignments(inputs, simplify([d for _, d in live]))
+    body = assignments(inputs, share_reciprocals([d for _, d in live]))
     stores = [f"gtheta[k, {i}] += {r}" for (i, _), r in zip(live, body.results, strict=True)]
     source = _source("pull_coefficients", "theta, k, gcoefs, gtheta", _loads(names) + body.lines + stores)
     return compile_source(source, "pull_coefficients", {"foreign": body.env})
@@ -151,6 +151,8 @@ def linear_kernels(
         "N_MODES": layout.n_modes,
         "N_ROWS": len(layout.rows),
         "N_COLS": len(layout.columns),
+        "FIRST_ROW": layout.first_row,
+        "N_COLUMN": layout.n_column,
         "N_PARAMETERS": len(names),
         "N_COEFFICIENTS": layout.size,
         "N_GAPS": layout.n_gaps,

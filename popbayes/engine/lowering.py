@@ -8,6 +8,7 @@ This uses hooks of numba that its documentation does not promise: `pipeline_clas
 the library that holds a function's code. A numba without them compiles everything its own way.
 """
 
+import uuid
 from typing import Any
 
 from numba.core.codegen import JITCodeLibrary
@@ -39,17 +40,22 @@ class EntryLibrary(JITCodeLibrary):
     def _optimize_functions(self, ll_module: Any) -> None:
         """Leave it to the whole."""
         ll_module.data_layout = self._codegen._data_layout
-        self._own = {one.name for one in ll_module.functions} | getattr(self, "_own", set())
+        self._own = getattr(self, "_own", set()) | {
+            one.name for one in ll_module.functions if not one.is_declaration
+        }
 
     def _optimize_final_module(self) -> None:
         """Optimise the whole.
 
         What was linked in is of no use to others: what is called at one place only can become part of it,
-        and need not be handed its arrays number by number.
+        and need not be handed its arrays number by number. Its name must be one that no other library has:
+        the loader binds by name even what is internal, and the optimiser may have changed how it is called.
         """
+        mark = uuid.uuid4().hex
         for one in self._final_module.functions:
             if not one.is_declaration and one.name not in self._own:
                 one.linkage = "internal"
+                one.name = f"{one.name}.{mark}"
         passes, builder = self._codegen._module_pass_manager()
         with self._recorded_timings.record("Module passes", builder):
             passes.run(self._final_module, builder)

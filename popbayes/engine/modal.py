@@ -46,6 +46,7 @@ SLOT_DURATION: tuple[int, ...] = ()
 SLOT_STAGES: tuple[int, ...] = ()
 SLOT_PACE: tuple[int, ...] = ()
 ACCUMULATED: tuple[int, ...] = ()
+FIRST_ROW: tuple[int, ...] = ()
 
 
 def _unbound(*_):
@@ -81,7 +82,7 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
             v *= math.exp(-rate * u)
         if n != 1:
             v *= train(rate * interval, n)[0]
-        for r in range(N_ROWS):
+        for r in range(FIRST_ROW[m], N_ROWS):
             part = coefs[seg, N_MODES + (m * N_ROWS + r) * N_COLS + col] * v
             z[m * N_ROWS + r] += part
             if ACCUMULATES:

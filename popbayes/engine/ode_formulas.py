@@ -5,20 +5,16 @@ What depends on parameters alone is computed once for each segment, not at each 
 vector-Jacobian products, so a user writes the rates and nothing else.
 """
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytensor.scalar as ps
 import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import toposort
-from pytensor.tensor.elemwise import Elemwise
 
-from popbayes.engine.expression import assignments, simplify
+from popbayes.engine.expression import assignments, is_division, share_reciprocals, simplify
 from popbayes.engine.specialise import Kernel, compile_source
 
 
@@ -37,10 +33,6 @@ class Hoisted:
             self.values.append(value)
             self.symbols.append(self.known[value])
         return self.known[value]
-
-
-def _is_division(op: Any) -> bool:
-    return isinstance(op, Elemwise) and isinstance(op.scalar_op, ps.TrueDiv)
 
 
 def hoist(outputs: Sequence[Variable], moving: Sequence[Variable], hoisted: Hoisted) -> list[Variable]:
@@ -71,7 +63,7 @@ def hoist(outputs: Sequence[Variable], moving: Sequence[Variable], hoisted: Hois
         if not moves and is_float(out):
             continue
         inputs = [new[v] if v in new else constant_part(v) for v in node.inputs]
-        if moves and _is_division(node.op) and node.inputs[1] not in new:
+        if moves and is_division(node.op) and node.inputs[1] not in new:
             # one division for each segment in place of one at each stage
             divisor = node.inputs[1]
             if divisor not in inverse:
@@ -80,39 +72,6 @@ def hoist(outputs: Sequence[Variable], moving: Sequence[Variable], hoisted: Hois
         else:
             new[out] = node.clone_with_new_inputs(inputs).outputs[0]
     return [new[v] if v in new else constant_part(v) for v in outputs]
-
-
-def share_reciprocals(outputs: Sequence[Variable]) -> list[Variable]:
-    """Divide once by what is divided by more than once: ``a / b`` and ``c / b**2`` share ``1 / b``.
-
-    The derivatives of a quotient hold both, and nothing else in them takes a processor as long.
-    """
-    outputs = simplify(outputs)
-    nodes = list(toposort(outputs))
-    divisors = {node: _base(node.inputs[1]) for node in nodes if _is_division(node.op)}
-    times = Counter(base for base, _ in divisors.values() if not isinstance(base, Constant))
-    new: dict[Variable, Variable] = {}
-    inverse: dict[Variable, Variable] = {}
-    for node in nodes:
-        inputs = [new.get(v, v) for v in node.inputs]
-        base, power = divisors.get(node, (None, 0))
-        if base is not None and times[base] > 1:
-            by = inverse.setdefault(base, 1.0 / new.get(base, base))
-            new[node.outputs[0]] = math.prod([by] * power, start=inputs[0])
-        elif any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
-            new[node.outputs[0]] = node.clone_with_new_inputs(inputs).outputs[0]
-    return simplify([new.get(v, v) for v in outputs])
-
-
-def _base(v: Variable) -> tuple[Variable, int]:
-    """Base and exponent of a square; of anything else itself and 1."""
-    node = v.owner
-    if node is None or not isinstance(node.op, Elemwise):
-        return v, 1
-    op, first, last = node.op.scalar_op, node.inputs[0], node.inputs[-1]
-    product = isinstance(op, ps.Mul) and len(node.inputs) == 2 and first is last
-    power = isinstance(op, ps.Pow) and isinstance(last, Constant) and last.data == 2
-    return (first, 2) if isinstance(op, ps.Sqr) or product or power else (v, 1)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import numpy as np
 from numba.extending import intrinsic
 from pytensor.link.numba.cache import compile_numba_function_src
 
+from popbayes.engine import lowering
 from popbayes.engine.lowering import ENTRY, INNER
 from popbayes.engine.quick_compile import quick_compile
 
@@ -196,6 +197,6 @@ PRELUDE_TEXT = "".join(inspect.getsource(f) for f in (log.py_func, log1p.py_func
 COMPILER = (
     *(numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT),
     tuple(sorted((name, sorted(v) if isinstance(v, set) else v) for name, v in FLAGS.items())),
-    *(ENTRY.__name__, INNER.__name__),
+    *(ENTRY.__name__, INNER.__name__, inspect.getsource(lowering)),
 )
 """What decides the machine code beside the text of a kernel."""

@@ -25,6 +25,8 @@ CHANGES = STREAMS = SWITCHES = True
 WEIGHTS = 0
 COLUMN: tuple[int, ...] = ()
 OBSERVED: tuple[int, ...] = ()
+FIRST_ROW: tuple[int, ...] = ()
+N_COLUMN: tuple[int, ...] = ()
 
 # Modes that add up to less than this part of their size have cancelled.
 CANCELLED = 4e-15
@@ -34,12 +36,13 @@ def change(z, x, coefs, seg):
     """Carry the compartments' amounts over to the modes of a new segment; `x` is scratch."""
     for r in range(N_ROWS):
         x[r] = 0.0
-        for m in range(N_MODES):
+    for m in range(N_MODES):
+        for r in range(FIRST_ROW[m], N_ROWS):
             x[r] += z[m * N_ROWS + r]
     for m in range(N_MODES):
-        for r in range(N_ROWS):
+        for r in range(FIRST_ROW[m], N_ROWS):
             total = 0.0
-            for col in range(N_COLS):
+            for col in range(N_COLUMN[m]):
                 total += coefs[seg, N_MODES + (m * N_ROWS + r) * N_COLS + col] * x[col]
             z[m * N_ROWS + r] = total
 
@@ -51,9 +54,10 @@ def observe(z, coefs, seg, out):
     for m in range(N_MODES):
         if CHANGES:
             for r in OBSERVED:
-                part = z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
-                total += part
-                scale += abs(part)
+                if r >= FIRST_ROW[m]:
+                    part = z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
+                    total += part
+                    scale += abs(part)
         else:
             total += z[m * N_ROWS + out]
             scale += abs(z[m * N_ROWS + out])
@@ -66,7 +70,7 @@ def decay(k, dt, coefs, seg, kept, z):
     for m in range(N_MODES):
         e = math.exp(-coefs[seg, m] * dt)
         kept[k, N_MODES * N_ROWS + m] = e
-        for r in range(N_ROWS):
+        for r in range(FIRST_ROW[m], N_ROWS):
             z[m * N_ROWS + r] *= e
 
 
@@ -156,8 +160,9 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
         if SWITCHES:
             turn_off(z, ri[k, R_CUT])
             retired, running = drop_streams(k, ri[k, R_CUT], si, log, retired, active, running)
-        for j in range(N_MODES * N_ROWS):
-            kept[k, j] = z[j]
+        for m in range(N_MODES):
+            for r in range(FIRST_ROW[m], N_ROWS):
+                kept[k, m * N_ROWS + r] = z[m * N_ROWS + r]
     if STREAMS:
         for j in range(running):
             retired = retire(log, retired, active[j], ptr[i + 1])

@@ -81,12 +81,16 @@ class Grouping:
         return {name: self.block.sd[name] for name in self.names}
 
 
-def added(model: "PopModel", design: Design, levels: Mapping[str, Values]) -> dict[str, Values]:
+type Effects = Values | list[Values]
+"""Random effects of a level, (..., n_group, n_names), or for each of its names (..., n_group)."""
+
+
+def added(model: "PopModel", design: Design, levels: Mapping[str, Effects]) -> dict[str, Values]:
     """What all levels together add to the location of each parameter: name -> (..., n_segment).
 
     Parameters
     ----------
-    levels : name of a level -> (..., n_group, n_names), its random effects in the order of `Grouping.names`
+    levels : name of a level -> its random effects, in the order of `Grouping.names`
     """
     total: dict[str, Values] = {}
     for one in model.groupings:
@@ -94,7 +98,8 @@ def added(model: "PopModel", design: Design, levels: Mapping[str, Values]) -> di
             continue
         effects, of_segment = levels[one.key], design.groups[one.key].of_segment
         for k, name in enumerate(one.names):
-            own = effects[..., k][..., of_segment]
+            column = effects[k] if isinstance(effects, list) else effects[..., k]
+            own = column[..., of_segment]
             total[name] = total[name] + own if name in total else own
     return total
 

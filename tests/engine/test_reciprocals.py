@@ -1,4 +1,4 @@
-"""Text of the equations' derivatives: what is divided by more than once is divided by once."""
+"""Text of derivatives: what is divided by more than once is divided by once."""
 
 import numpy as np
 import pytensor.scalar as ps
@@ -7,7 +7,7 @@ import pytest
 from pytensor import function
 from pytensor.graph.traversal import toposort
 
-from popbayes.engine.ode_formulas import share_reciprocals
+from popbayes.engine.expression import share_reciprocals
 
 A, B, C = (pt.dscalar(name) for name in "abc")
 ROUNDING = 1e-14
