@@ -1,6 +1,7 @@
 """What the priors of a model imply, in the units of a pharmacologist; and a warning where it is absurd."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from popbayes.model.derived import derived_values, has_half_life
 from popbayes.model.rows import Row
 from popbayes.parameters.derived import AbstractDerived, Cmax, HalfLife
 from popbayes.parameters.positive import LogNormal
+from popbayes.parameters.selection import Select
 
 SUBJECTS_90 = 1.6448536269514722
 """Standard deviations of a normal within which 90 % lie."""
@@ -124,7 +126,7 @@ def _implied(
     if not proper or not (wanted or dose):
         return {}
     rng = np.random.default_rng(seed)
-    values = {**model.fixed, **prior_values(model, DRAWS, rng)}
+    values = {**model.fixed, **prior_values(_typical(model), DRAWS, rng)}
     theta = {name: np.broadcast_to(np.ravel(values[dims.pop(name)]), (DRAWS,)) for name in model.parameters}
     rows: dict[str, list[Any]] = {}
     for one in wanted:
@@ -138,6 +140,18 @@ def _implied(
         cmax = derived_values(model.structural, Cmax(LogNormal(1.0, 1.0), dose, end), theta)
         rows["cmax"] = _quantiles(cmax, f"follows from the parameters, dose {dose:g}")
     return rows
+
+
+def _typical(model: PopModel) -> PopModel:
+    """The model of a typical subject: candidates are at their references, and have no effect.
+
+    How wide their joint prior is follows from the number of subjects, which a model does not know.
+    """
+    without = {
+        name: replace(one, covariates=[e for e in one.covariates if not isinstance(e, Select)])
+        for name, one in model.parameters.items()
+    }
+    return replace(model, parameters=without)
 
 
 def _quantiles(values: np.ndarray, words: str) -> list[Any]:

@@ -6,7 +6,7 @@ import pytest
 from popbayes.diagnostics.prior_table import prior_table
 from popbayes.model import PopModel
 from popbayes.observation import residual
-from popbayes.parameters import prior, variability
+from popbayes.parameters import covariate, prior, variability
 from popbayes.parameters.parameter import Parameter
 from popbayes.structural import pk
 
@@ -61,3 +61,15 @@ def test_the_absurd_is_said():
 def test_priors_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="disagree"):
         prior_table(model(derived=prior.on_half_life(prior.LogNormal(1e6, 0.01))), dose=1, seed=1)
+
+
+@pytest.mark.parametrize("joint", [prior.Horseshoe(expected=1), prior.R2D2()])
+def test_candidates_of_a_selection_need_no_data(joint):
+    """How wide a horseshoe is follows from the number of subjects; a typical one has no need of it."""
+    candidates = [covariate.Exponential(name, ref=0.0, coefficient=0) for name in ("WT", "AGE")]
+    clearance = Parameter(prior.LogNormal(2.0, 0.4), covariates=[covariate.Select(candidates, prior=joint)])
+    got = prior_table(model(parameters={**model().parameters, "CL": clearance}), dose=100, seed=1).table
+    plain = prior_table(model(), dose=100, seed=1).table
+    for label in ("half_life", "cmax"):
+        np.testing.assert_array_equal(row(got, label, "low", "high"), row(plain, label, "low", "high"))
+    assert "beta_CL_WT" in " ".join(map(str, got.index))
