@@ -230,11 +230,17 @@ def test_plasma_and_urine_at_nonmems_estimates():
     assert (np.abs(value - expected) < IN_STANDARD_ERRORS * se).all()
 
 
-@pytest.mark.slow
-def test_growth_of_560_cows_by_saem():
-    """Saemix at its maximum: 53723.0 to 53723.9 by three approximations."""
+def cows() -> EventTable:
+    """560 cows from birth on: equations begin at a first record, and one was weighed later."""
     table = pd.read_csv(ESTIMATION / "saem_cow_growth" / "data.csv")
     table = table.rename(columns={"cow": "ID", "time": "TIME", "weight": "DV"})[["ID", "TIME", "DV"]]
+    late = table.groupby("ID")["TIME"].min().loc[lambda first: first > 0].index
+    births = pd.DataFrame({"ID": late, "TIME": 0.0, "EVID": 2})
+    return read_events(pd.concat([births, table.assign(EVID=0)]).sort_values(["ID", "TIME"], kind="stable"))
+
+
+def growth(varying: list[str]) -> PopModel:
+    """Weight that approaches its final value at a constant rate."""
     system = ode.System(
         states=("weight",),
         parameters=("A", "B", "k"),
@@ -242,12 +248,28 @@ def test_growth_of_560_cows_by_saem():
         initial={"weight": lambda p: p.A * (1.0 - p.B)},
         outputs={"weight_seen": lambda state, p: state.weight},
     )
-    model = PopModel(
+    return PopModel(
         structural=system,
         parameters={"A": typical(700.0), "B": typical(0.9), "k": typical(0.002)},
-        variability=variability.Independent(["A", "B", "k"], sd=SD),
+        variability=variability.Independent(varying, sd=SD),
         residual=residual.Additive(prior.HalfNormal(50.0)),
     )
-    found = estimate(model, read_events(table), method=Saem(), seed=1, progress=False)
+
+
+@pytest.mark.slow
+def test_growth_of_560_cows_by_saem():
+    """Saemix ends at 53723.0 to 53723.9 (three approximations), with an effect on B that likelihood has at 0.
+
+    An SD at 0 is where SAEM arrives ever more slowly: it says so, and converges without that effect.
+    """
+    data = cows()
+    with pytest.warns(UserWarning, match=r"omega\[B\] went to 0"):
+        exact = estimate(
+            growth(["A", "B", "k"]), data, method=Foce(interaction=False), seed=1, progress=False
+        )
+    best = float(exact["objective"]["minus2ll"][0])
+    assert best < 53723.0
+    assert float(exact["estimates"]["value"].sel(parameter="omega[B]")) < 1e-3
+    found = estimate(growth(["A", "k"]), data, method=Saem(), seed=1, progress=False)
     assert found.attrs["converged"] == 1
-    assert abs(float(found["objective"]["minus2ll"][0]) - 53723.5) < 2
+    assert abs(float(found["objective"]["minus2ll"][0]) - best) < 2
