@@ -45,23 +45,32 @@ def expansion(values: np.ndarray, n: int, step: float) -> Expansion:
 
 
 def observed_expansion(
-    layout: Layout, likelihood: SubjectLikelihood, x: np.ndarray, eta: np.ndarray, prediction: np.ndarray
+    layout: Layout,
+    likelihood: SubjectLikelihood,
+    x: np.ndarray,
+    eta: np.ndarray,
+    prediction: np.ndarray,
+    which: np.ndarray,
 ) -> Expansion:
-    """Expand the mean over chains of the log density of all observations, in the coordinates `others`.
+    """Expand the mean over chains of the log density of all observations, in some coordinates.
+
+    Random effects stay where they are: the individual parameters move with the coordinates.
 
     Parameters
     ----------
     x : all coordinates of the layout
     eta : (chain, subject, n_eta)
     prediction : (chain, n_obs) at `x`
+    which : (n,) int
+        Coordinates of the layout.
     """
-    n, first = len(layout.others), len(layout.linear)
+    n = len(which)
     points = stencil(n)
     totals = np.empty((len(points), eta.shape[1]))
-    moving = layout.moves_predictions
+    moving = np.concatenate([np.ones(len(layout.linear), dtype=bool), layout.moves_predictions])[which]
     for row, point in enumerate(points):
         moved = x.copy()
-        moved[first:] += STEP * point
+        moved[which] += STEP * point
         values = layout.values(moved[None])
         there = likelihood.predictions(values, eta) if np.any(point[moving] != 0) else prediction
         totals[row] = likelihood.of_predictions(there, values).mean(axis=0)

@@ -159,26 +159,31 @@ def test_correlated_warfarin_effects_at_monolix_estimates():
     assert np.abs(eta - modes).max() < 0.3
 
 
-# the information on omega of emax is not positive, or hardly so: chance decides whether that is said
+# the likelihood rises as long as emax approaches 1, where its logit has no end and its omega no meaning
 @pytest.mark.filterwarnings("default:Standard errors could not be computed:UserWarning")
+@pytest.mark.filterwarnings("default:SAEM has not converged:UserWarning")
 @pytest.mark.slow
 def test_warfarin_pk_and_response_estimated():
-    """SAEM within one standard error; omega of emax is not determined by these data (RSE 176 %)."""
+    """SAEM within one standard error, at a likelihood that is not below Monolix's; emax is not below it."""
     values, errors = monolix("pkpd_warfarin_turnover")
     found = estimate(
         warfarin_model(),
         warfarin_data(),
-        method=Saem(smoothing=1500),
+        method=Saem(smoothing=300),
         seed=1,
         progress=False,
         use_priors=False,
     )
     value = found["estimates"]["value"].to_series()
-    for name in NAMES:
+    others = [name for name in NAMES if name != "emax"]
+    for name in others:
         assert value[f"{name}_pop"] == pytest.approx(values[f"{name}_pop"], abs=errors[f"{name}_pop"]), name
     for name, sd in zip(NAMES, values["omega"], strict=True):
-        if name != "emax":
+        if name in others:
             assert value[f"omega[{name}]"] == pytest.approx(sd, abs=errors[f"omega_{name}"]), name
+    assert values["emax_pop"] - errors["emax_pop"] < value["emax_pop"] <= 1
+    objective = found["objective"].to_dataset()
+    assert float(objective["minus2ll"][0]) < 2226.59 + 3 * np.hypot(float(objective["mc_error"][0]), 0.1)
 
 
 def static(parameters, formula, column):
