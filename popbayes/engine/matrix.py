@@ -215,7 +215,7 @@ def change(z, x, coefs, seg):
     """Nothing: amounts stay what they are where parameters change."""
 
 
-def pull_change(x, gx, coefs, gcoefs, seg, mu):
+def pull_change(before, x, gx, coefs, gcoefs, seg, mu):
     """Nothing, as in `change`."""
 
 

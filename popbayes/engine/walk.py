@@ -51,14 +51,18 @@ def observe(z, coefs, seg, out):
     """Value of output `out`: rows summed over the modes."""
     total = 0.0
     scale = 0.0
-    for m in range(N_MODES):
-        if CHANGES:
-            for r in OBSERVED:
+    if CHANGES:
+        for r in OBSERVED:
+            amount = 0.0
+            size = 0.0
+            for m in range(N_MODES):
                 if r >= FIRST_ROW[m]:
-                    part = z[m * N_ROWS + r] * coefs[seg, WEIGHTS + out * N_ROWS + r]
-                    total += part
-                    scale += abs(part)
-        else:
+                    amount += z[m * N_ROWS + r]
+                    size += abs(z[m * N_ROWS + r])
+            total += amount * coefs[seg, WEIGHTS + out * N_ROWS + r]
+            scale += size * abs(coefs[seg, WEIGHTS + out * N_ROWS + r])
+    else:
+        for m in range(N_MODES):
             total += z[m * N_ROWS + out]
             scale += abs(z[m * N_ROWS + out])
     # modes that cancel (nothing has arrived yet) are zero, not their rounding error
@@ -72,6 +76,13 @@ def decay(k, dt, coefs, seg, kept, z):
         kept[k, N_MODES * N_ROWS + m] = e
         for r in range(FIRST_ROW[m], N_ROWS):
             z[m * N_ROWS + r] *= e
+
+
+def keep(k, z, kept):
+    """Note the state after record `k`."""
+    for m in range(N_MODES):
+        for r in range(FIRST_ROW[m], N_ROWS):
+            kept[k, m * N_ROWS + r] = z[m * N_ROWS + r]
 
 
 def retire(log, retired, s, k):
@@ -104,8 +115,9 @@ def drop_streams(k, off, si, log, retired, active, running):
 def walk_events(i, coefs, events, pred, kept, streams, log, work):
     """Walk the records of subject `i` in order; write its predictions and what the adjoint needs.
 
-    `events` are the arrays of a `Schedule`, `kept[k]` is the state after record `k` and the decays over
-    the interval that ends at it, `work` is scratch: state, rows, running streams.
+    `events` are the arrays of a `Schedule`; `kept[k]` is the state after record `k`, in the modes of the
+    interval that begins there, and the decays over the one that ends there; `work` is scratch: state, rows,
+    running streams.
     """
     ptr, ri, rt, si, sf, sptr = events
     z, x, active = work
@@ -123,6 +135,8 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
             if ri[k, R_SEGMENT] != seg:
                 seg = ri[k, R_SEGMENT]
                 change(z, x, coefs, seg)
+                # for the adjoint: the state that the interval begins with (its rows have the same sums)
+                keep(k - 1, z, kept)
         t1 = rt[k]
         if t1 > t0:
             decay(k, t1 - t0, coefs, seg, kept, z)
@@ -160,9 +174,7 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
         if SWITCHES:
             turn_off(z, ri[k, R_CUT])
             retired, running = drop_streams(k, ri[k, R_CUT], si, log, retired, active, running)
-        for m in range(N_MODES):
-            for r in range(FIRST_ROW[m], N_ROWS):
-                kept[k, m * N_ROWS + r] = z[m * N_ROWS + r]
+        keep(k, z, kept)
     if STREAMS:
         for j in range(running):
             retired = retire(log, retired, active[j], ptr[i + 1])
@@ -173,6 +185,7 @@ TEMPLATES = (
     change,
     observe,
     decay,
+    keep,
     retire,
     turn_off,
     drop_streams,
