@@ -13,6 +13,7 @@ from popbayes.infer.saem.metropolis import Population, Walk, sweep
 from popbayes.infer.saem.newton import newton_step, observed_expansion
 from popbayes.infer.saem.scan import better_start, rescue
 from popbayes.infer.saem.settings import AbstractSaem
+from popbayes.infer.saem.shared import moved_along, shared_step
 from popbayes.infer.saem.spread import Pattern, Quadratic, as_values, masked, regression
 from popbayes.infer.subject_logp import SubjectDensity
 
@@ -29,11 +30,6 @@ WINDOW = 25
 """Iterations between looks at convergence."""
 GAIN = 0.7
 """Exponent of the gains of the smoothing phase; its iterates are averaged."""
-SHARED_GAIN = 0.1
-"""Largest gain of the curvature of such steps: from a single draw it would go with the slope."""
-HARDLY_KNOWN = 0.95
-"""Conditional variance of a random effect, as a part of the population's, from which on its typical value
-also takes steps of its own: the regression moves it by what is missing to 1, and would take for ever."""
 PARABOLA = 1e-3
 """Step of the differences that priors are expanded by."""
 
@@ -283,10 +279,12 @@ class Iterations:
         omega = self._spread(state, x[:q], _part(prior, pieces[2]))
         state.omega = _annealed(state.omega, omega, self.pattern.estimated) if annealing else omega
         x[q:] += self._others_step(state, values, gain, annealing, _part(prior, pieces[1]))
-        shift = self._shared_step(state, values, gain, _part(prior, pieces[0]))
+        shift = np.zeros(q)
+        if len(state.trace) >= 2 * WINDOW:
+            shift = shared_step(self.likelihood, layout, state, values, gain, _part(prior, pieces[0]))
         if np.any(shift):
             x[:q] += shift
-            zeta = zeta + self._shift(state, shift)
+            zeta = zeta + moved_along(layout, state, shift)
         self._place(state, x, state.omega, zeta)
         state.trace.append(self._row(state))
         state.loglik.append(float(walk.loglik.mean(axis=0).sum()))
@@ -322,50 +320,6 @@ class Iterations:
             sigma = ~self.layout.moves_predictions
             step[sigma] = np.maximum(step[sigma], 2 * np.log(SLOWEST))
         return step
-
-    def _shared_step(self, state: Progress, values: Any, gain: float, prior: Quadratic | None) -> np.ndarray:
-        r"""Stochastic Newton step of linear coefficients whose random effects are hardly known, (n_linear,).
-
-        The regression holds individual parameters and moves :math:`\mu`; this holds random effects, so that
-        the observations themselves say where :math:`\mu` is. Both have the same stationary points, where
-        :math:`E[\partial \log p(y, \eta \mid \mu) / \partial \mu] = 0`; where :math:`\omega` is small, or
-        data on each subject few, the first needs :math:`(1 - v / \omega^2)^{-1}` iterations for a step, with
-        the conditional variance `v`.
-
-        References
-        ----------
-        Yu & Meng, *J. Comput. Graph. Stat.* 20 (2011) 531-570, on such pairs of augmentations.
-        """
-        step = np.zeros(len(self.layout.linear))
-        if not len(step) or len(state.trace) < 2 * WINDOW:
-            return step
-        variance = np.diagonal(state.walk.covariance, axis1=1, axis2=2).mean(axis=0)
-        unknown = variance > HARDLY_KNOWN * np.diag(self.effects.repeated(state.omega))
-        shifted = np.any(self.layout.design_matrix != 0, axis=0)
-        which = np.flatnonzero((shifted & unknown[:, None]).any(axis=0))
-        if not len(which):
-            return step
-        prediction = self.likelihood.predictions(values, state.walk.eta)
-        found = observed_expansion(self.layout, self.likelihood, state.x, state.walk.eta, prediction, which)
-        if not np.all(np.isfinite(found.curvature)):
-            return step
-        block = np.ix_(which, which)
-        before = np.where(np.isfinite(state.shared[block]), state.shared[block], found.curvature)
-        state.shared[block] = before + min(gain, SHARED_GAIN) * (found.curvature - before)
-        own = None if prior is None else Quadratic(prior.slope[which], prior.curvature[which])
-        step[which] = gain * newton_step(found.slope, state.shared[block], own)
-        return step
-
-    def _shift(self, state: Progress, step: np.ndarray) -> np.ndarray:
-        """Move what is known of individual parameters along with linear coefficients; by how much."""
-        away = self.layout.design_matrix @ step
-        n = self.effects.n_eta
-        cross = state.zeta[:, :n].T @ away[:, :n] / self.n_subject
-        state.squares = state.squares.copy()
-        state.squares[:n, :n] += cross + cross.T + away[:, :n].T @ away[:, :n] / self.n_subject
-        state.zeta = state.zeta + away
-        state.walk.mean = state.walk.mean + away
-        return away
 
     def _place(
         self, state: Progress, x: np.ndarray, omega: np.ndarray, zeta: np.ndarray | None = None

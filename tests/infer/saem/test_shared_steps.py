@@ -5,7 +5,7 @@ import pytest
 
 import popbayes as pb
 from popbayes import pk, prior, residual, variability
-from popbayes.infer.saem import algorithm
+from popbayes.infer.saem import shared
 from popbayes.infer.saem.algorithm import Iterations
 from popbayes.infer.saem.method import Saem
 from popbayes.infer.subject_logp import SubjectDensity
@@ -58,5 +58,5 @@ def test_they_arrive_where_the_likelihood_is_largest(study, monkeypatch):
     best = np.log(float(exact["estimates"]["value"].sel(parameter="V_pop")))
     assert abs(reached(study) - best) < IN_LOGS
     # and would not without these steps: a typical value moves by a hundredth of the way in an iteration
-    monkeypatch.setattr(algorithm, "HARDLY_KNOWN", np.inf)
+    monkeypatch.setattr(shared, "HARDLY_KNOWN", np.inf)
     assert abs(reached(study) - best) > 2 * IN_LOGS
