@@ -14,7 +14,7 @@ from popbayes.infer.saem.newton import newton_step, observed_expansion
 from popbayes.infer.saem.scan import better_start, rescue
 from popbayes.infer.saem.settings import AbstractSaem
 from popbayes.infer.saem.shared import moved_along, shared_step
-from popbayes.infer.saem.spread import Pattern, Quadratic, as_values, masked, regression
+from popbayes.infer.saem.spread import Pattern, Quadratic, annealed, as_values, masked, regression
 from popbayes.infer.subject_logp import SubjectDensity
 
 SUBJECTS_IN_ALL = 240
@@ -277,7 +277,7 @@ class Iterations:
             layout.design_matrix, state.zeta, population.precision, state.x[:q], _part(prior, pieces[0])
         )
         omega = self._spread(state, x[:q], _part(prior, pieces[2]))
-        state.omega = _annealed(state.omega, omega, self.pattern.estimated) if annealing else omega
+        state.omega = annealed(state.omega, omega, self.pattern.estimated, SLOWEST) if annealing else omega
         x[q:] += self._others_step(state, values, gain, annealing, _part(prior, pieces[1]))
         shift = np.zeros(q)
         if len(state.trace) >= 2 * WINDOW:
@@ -398,12 +398,3 @@ class Iterations:
 
 def _part(prior: Quadratic | None, index: np.ndarray) -> Quadratic | None:
     return None if prior is None else Quadratic(prior.slope[index], prior.curvature[index])
-
-
-def _annealed(before: np.ndarray, after: np.ndarray, estimated: np.ndarray) -> np.ndarray:
-    """The new covariance, its SDs not below a part of the old ones."""
-    if not len(before):
-        return after
-    old, new = np.sqrt(np.diag(before)), np.sqrt(np.diag(after))
-    factor = np.where(estimated, np.maximum(1.0, SLOWEST * old / np.maximum(new, 1e-12)), 1.0)
-    return after * np.outer(factor, factor)

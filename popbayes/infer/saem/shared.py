@@ -2,8 +2,8 @@ r"""Steps of typical values with the random effects held.
 
 The regression of SAEM holds individual parameters and moves :math:`\mu`; these steps hold random effects, so
 that the observations themselves say where :math:`\mu` is. Both have the same stationary points, where
-:math:`E[\partial \log p(y, \eta \mid \mu) / \partial \mu] = 0`; where :math:`\omega` is small, or data on each
-subject few, the first needs :math:`(1 - v / \omega^2)^{-1}` iterations for a step, with the conditional
+:math:`E[\partial \log p(y, \eta \mid \mu) / \partial \mu] = 0`; where :math:`\omega` is small, or data on
+each subject few, the first needs :math:`(1 - v / \omega^2)^{-1}` iterations for a step, with the conditional
 variance `v`.
 
 References

@@ -337,3 +337,12 @@ def as_values(layout: Layout, pattern: Pattern, x: np.ndarray, omega: np.ndarray
     if own is not None and own.block.correlated:
         values[own.corr] = corr[n:, n:]
     return values
+
+
+def annealed(before: np.ndarray, after: np.ndarray, estimated: np.ndarray, slowest: float) -> np.ndarray:
+    """The new covariance, its SDs not below a part of the old ones."""
+    if not len(before):
+        return after
+    old, new = np.sqrt(np.diag(before)), np.sqrt(np.diag(after))
+    factor = np.where(estimated, np.maximum(1.0, slowest * old / np.maximum(new, 1e-12)), 1.0)
+    return after * np.outer(factor, factor)
