@@ -19,6 +19,7 @@ from popbayes.engine.modal import (
     K_WIDTH,
 )
 from popbayes.engine.pieces import FOREVER, count, dphi, ended, phi, train
+from popbayes.engine.quick_exp import exp
 from popbayes.engine.schedule import (
     BOLUS,
     CONSTANT,
@@ -47,6 +48,7 @@ SLOT_STAGES: tuple[int, ...] = ()
 SLOT_PACE: tuple[int, ...] = ()
 ACCUMULATED: tuple[int, ...] = ()
 FIRST_ROW: tuple[int, ...] = ()
+GIVEN = 0
 
 
 def _unbound(*_):
@@ -77,7 +79,7 @@ def pull_piece(mu, coefs, gcoefs, seg, col, k, w, u, n, interval, past):
             if w > 0.0:
                 shape = phi(rate * w)
                 slope = dphi(rate * w)
-        decay = math.exp(-rate * u) if u > 0.0 else 1.0
+        decay = exp(-rate * u) if u > 0.0 else 1.0
         total = 1.0
         moment = 0.0
         if n != 1:
@@ -97,6 +99,24 @@ def pull_piece(mu, coefs, gcoefs, seg, col, k, w, u, n, interval, past):
         gu -= a * k * rate * v
         gcoefs[seg, m] += a * k * (w * slope * decay * total - u * v + interval * shape * decay * moment)
     return gk, gw, gu
+
+
+def pull_doses(k, coefs, gcoefs, seg, col, amount, u, kept, mu):
+    """Adjoint of `give_doses` where it kept what they gave: returns the derivatives by amount and u."""
+    gk = 0.0
+    gu = 0.0
+    for m in range(N_MODES):
+        v = kept[k, GIVEN + 2 + m]
+        a = 0.0
+        for r in range(FIRST_ROW[m], N_ROWS):
+            at = N_MODES + (m * N_ROWS + r) * N_COLS + col
+            a += mu[m * N_ROWS + r] * coefs[seg, at]
+            gcoefs[seg, at] += mu[m * N_ROWS + r] * amount * v
+        gk += a * v
+        a *= amount
+        gu -= a * coefs[seg, m] * v
+        gcoefs[seg, m] += a * (kept[k, GIVEN + 2 + N_MODES + m] - u * v)
+    return gk, gu
 
 
 def pull_resolve(s, coefs, gcoefs, seg, si, sf, gs):
@@ -278,7 +298,7 @@ def pull_infusion(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
         gs[s, 2] -= a * strength + b
 
 
-def pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
+def pull_stream(k, s, t0, t1, coefs, gcoefs, seg, si, sf, streams, kept, gs, mu):
     """Adjoint of `advance_stream`; derivatives by strength, width and start go to `gs[s]`."""
     if STAGED_INPUTS:
         if si[s, S_KIND] == STAGED:
@@ -291,13 +311,19 @@ def pull_stream(s, t0, t1, coefs, gcoefs, seg, si, sf, streams, gs, mu):
     interval = sf[s, F_II]
     start = streams[s, K_START]
     due = np.int64(gs[s, G_GIVEN])
-    given = min(due, count(t0, start, interval, np.int64(streams[s, K_NUMBER])))
+    noted = kept[k, GIVEN] == s
+    if noted:
+        given = due - np.int64(kept[k, GIVEN + 1])
+    else:
+        given = min(due, count(t0, start, interval, np.int64(streams[s, K_NUMBER])))
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))
         col = COLUMN[si[s, S_CHANNEL]]
-        a, _, d = pull_piece(
-            mu, coefs, gcoefs, seg, col, streams[s, K_STRENGTH], 0.0, u, due - given, interval, 0
-        )
+        amount = streams[s, K_STRENGTH]
+        if noted:
+            a, d = pull_doses(k, coefs, gcoefs, seg, col, amount, u, kept, mu)
+        else:
+            a, _, d = pull_piece(mu, coefs, gcoefs, seg, col, amount, 0.0, u, due - given, interval, 0)
         gs[s, 0] += a
         gs[s, 2] -= d
         gs[s, G_GIVEN] = given
@@ -322,6 +348,7 @@ def pull_bolus(s, coefs, gcoefs, seg, si, sf, mu):
 # In the order in which they are compiled: each after those that it calls.
 TEMPLATES = (
     pull_piece,
+    pull_doses,
     pull_resolve,
     pull_constant,
     pull_steady,

@@ -33,13 +33,25 @@ class Layout:
     """For each mode, the first row that it reaches: it is zero in those before (a depot is one mode)."""
     n_column: tuple[int, ...]
     """For each mode, how many columns can bring it about (what is in the centre never passes a depot)."""
+    streams: bool = True
+    """Whether there is anything but single boluses."""
+
+    @property
+    def given(self) -> int:
+        """First column of what doses gave in an interval (see `give_doses`), after the state and the decays."""
+        return self.n_modes * (len(self.rows) + 1)
+
+    @property
+    def n_kept(self) -> int:
+        """Columns of what is kept of each record."""
+        return self.given + (2 + 2 * self.n_modes if self.streams else 0)
 
     @property
     def kept(self) -> tuple[Buffer, ...]:
         """Arrays kept for the adjoint."""
         return (
             Buffer("segment", width=self.size),
-            Buffer("record", width=self.n_modes * (len(self.rows) + 1)),
+            Buffer("record", width=self.n_kept),
             Buffer("stream", width=N_STREAM),
             Buffer("stream", width=2, integer=True),
         )

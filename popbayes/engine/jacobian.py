@@ -13,7 +13,7 @@ from popbayes.engine.modal import K_GIVEN, K_NUMBER, K_START
 from popbayes.engine.pieces import count
 from popbayes.engine.schedule import F_II, R_FIRST, R_OBS, R_SEGMENT, R_STREAMS
 
-N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_STREAM = N_ADJOINT = 0
+N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_STREAM = N_ADJOINT = N_KEPT = 0
 STREAMS = True
 STEP = 0.0
 NODES: tuple[float, ...] = ()
@@ -135,7 +135,7 @@ def jacobian(subjects, theta, directions, ptr, ri, rt, si, sf, sptr, pred, dpred
     events = (ptr, ri, rt, si, sf, sptr)
     n_stream = max(1, si.shape[0])
     coefs = np.empty((theta.shape[0], N_COEFFICIENTS))
-    kept = np.empty((rt.shape[0], N_MODES * N_ROWS + N_MODES))
+    kept = np.empty((rt.shape[0], N_KEPT))
     streams = np.empty((n_stream, N_STREAM))
     log = np.empty((n_stream, 2), dtype=np.int64)
     active = np.empty(n_stream, dtype=np.int64)

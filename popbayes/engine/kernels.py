@@ -57,7 +57,7 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log, s
         The arrays of a `Schedule`.
     pred : (n_obs,), written
     coefs : (n_segment, n_coefficient), written
-    kept : (n_record, n_mode * n_row + n_mode), written
+    kept : (n_record, n_kept), written
     streams : (n_stream, 7), written
     log : (n_stream, 2) int, written
     scratch

@@ -7,7 +7,7 @@ on that line, so the error is of order `STEP ** 8`, and values and gradients sta
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -143,6 +143,7 @@ def linear_kernels(
     names = tuple(structural.parameters)
     variables = _symbols(names)
     raw, layout = coefficients_of(structural, Symbols(variables), outputs, channels, changes, solution)
+    layout = replace(layout, streams=features.streams or any(s >= 0 for s in layout.slots["lag"]))
     values = [pt.as_tensor_variable(v, dtype="float64") for v in raw]
     value = _value_kernel(names, variables, values)
     # the gaps steer the choice of route and are not differentiated
@@ -157,12 +158,14 @@ def linear_kernels(
         "N_COEFFICIENTS": layout.size,
         "N_GAPS": layout.n_gaps,
         "CHANGES": changes,
-        "STREAMS": features.streams or any(s >= 0 for s in layout.slots["lag"]),
+        "STREAMS": layout.streams,
         "INFUSIONS": features.infusions,
         "STAGED_INPUTS": features.staged,
         "SWITCHES": features.switches,
         "ACCUMULATES": layout.accumulates,
         "ACCUMULATED": layout.accumulated,
+        "GIVEN": layout.given,
+        "N_KEPT": layout.n_kept,
         "N_STREAM": modal.N_STREAM,
         "N_ADJOINT": adjoint_inputs.N_ADJOINT,
         "WEIGHTS": layout.weights,

@@ -85,6 +85,16 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
             z[i] += k * y[i]
 
 
+def give_doses(k, s, coefs, seg, col, amount, u, n, interval, kept, z):
+    """Boluses of a stream; nothing is kept of them."""
+    add_piece(z, coefs, seg, col, amount, 0.0, u, n, interval, 0)
+
+
+def pull_doses(k, coefs, gcoefs, seg, col, amount, u, kept, mu):
+    """Not called: `give_doses` keeps nothing."""
+    return 0.0, 0.0
+
+
 def pull_piece(mu, coefs, gcoefs, seg, col, k, w, u, n, interval, past):
     """Adjoint of `add_piece`: adds to `gcoefs`, returns the derivatives by k, w and u."""
     unit = unit_input(coefs, seg, col, w)
@@ -267,12 +277,14 @@ def pull_decay(k, dt, coefs, gcoefs, seg, kept, before, mu):
 FIRST = (rate_matrix, pull_rate_matrix, open_rows, input_matrix, unit_input, pull_unit_input, closed_system)
 REPLACED = (
     add_piece,
+    give_doses,
     start_constant,
     give_bolus,
     change,
     observe,
     decay,
     pull_piece,
+    pull_doses,
     pull_constant,
     pull_bolus,
     pull_change,

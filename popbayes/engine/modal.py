@@ -18,6 +18,7 @@ import math
 import numpy as np
 
 from popbayes.engine.pieces import FOREVER, count, ended, first_before, phi, train
+from popbayes.engine.quick_exp import exp
 from popbayes.engine.schedule import (
     BOLUS,
     CONSTANT,
@@ -47,6 +48,7 @@ SLOT_STAGES: tuple[int, ...] = ()
 SLOT_PACE: tuple[int, ...] = ()
 ACCUMULATED: tuple[int, ...] = ()
 FIRST_ROW: tuple[int, ...] = ()
+GIVEN = 0
 
 
 def _unbound(*_):
@@ -79,7 +81,7 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
             if w > 0.0:
                 v *= phi(rate * w)
         if u > 0.0:
-            v *= math.exp(-rate * u)
+            v *= exp(-rate * u)
         if n != 1:
             v *= train(rate * interval, n)[0]
         for r in range(FIRST_ROW[m], N_ROWS):
@@ -88,6 +90,32 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
             if ACCUMULATES:
                 if past and ACCUMULATED[r] != 0:
                     z[(N_MODES - 1) * N_ROWS + r] -= part
+
+
+def give_doses(k, s, coefs, seg, col, amount, u, n, interval, kept, z):
+    """Add `n` boluses of stream `s` in the interval that ends at record `k`, the last of them `u` ago.
+
+    What a unit of it came to in each mode, and the part of its derivative that is the train's, are kept
+    for the adjoint: of one stream in an interval, there are seldom two.
+    """
+    first = kept[k, GIVEN] < 0.0
+    if first:
+        kept[k, GIVEN] = s
+        kept[k, GIVEN + 1] = n
+    for m in range(N_MODES):
+        rate = coefs[seg, m]
+        v = exp(-rate * u) if u > 0.0 else 1.0
+        slope = 0.0
+        if n != 1:
+            total, moment = train(rate * interval, n)
+            slope = interval * v * moment
+            v *= total
+        if first:
+            kept[k, GIVEN + 2 + m] = v
+            kept[k, GIVEN + 2 + N_MODES + m] = slope
+        v *= amount
+        for r in range(FIRST_ROW[m], N_ROWS):
+            z[m * N_ROWS + r] += coefs[seg, N_MODES + (m * N_ROWS + r) * N_COLS + col] * v
 
 
 def resolve(s, time, coefs, seg, si, sf, streams):
@@ -225,8 +253,8 @@ def advance_infusion(s, t0, t1, coefs, seg, si, sf, streams, z):
     return ended1 < n
 
 
-def advance_stream(s, t0, t1, coefs, seg, si, sf, streams, z):
-    """Add what a running stream gives in (t0, t1]; tell whether more is to come."""
+def advance_stream(k, s, t0, t1, coefs, seg, si, sf, streams, kept, z):
+    """Add what a running stream gives in (t0, t1], until record `k`; tell whether more is to come."""
     if STAGED_INPUTS:
         if si[s, S_KIND] == STAGED:
             return advance_staged(s, t0, t1, coefs, seg, si, sf, streams, z)
@@ -240,9 +268,8 @@ def advance_stream(s, t0, t1, coefs, seg, si, sf, streams, z):
     due = max(given, count(t1, start, interval, n))
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))
-        add_piece(
-            z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due - given, interval, 0
-        )
+        col = COLUMN[si[s, S_CHANNEL]]
+        give_doses(k, s, coefs, seg, col, streams[s, K_STRENGTH], u, due - given, interval, kept, z)
         streams[s, K_GIVEN] = due
         streams[s, K_NEXT] = start + due * interval
     return due < n
@@ -261,6 +288,7 @@ def give_bolus(s, coefs, seg, si, sf, z):
 # In the order in which they are compiled: each after those that it calls.
 TEMPLATES = (
     add_piece,
+    give_doses,
     resolve,
     start_constant,
     start_steady,

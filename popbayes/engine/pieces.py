@@ -16,13 +16,11 @@ import math
 import numba
 import numpy as np
 
+from popbayes.engine.quick_exp import exp
+
 FOREVER = -1
-SERIES_BELOW = 0.05
-"""Below it phi' is summed as a series; the direct formula loses eps / x to cancellation there."""
-DIRECT_ABOVE = 0.5
-"""Decay above which 1 - exp(-x), and the derivative of a train in its direct form, lose no digits."""
-MANY = 64
-"""Doses from which on a train is summed in closed form: what it takes does not depend on their number."""
+SERIES_BELOW = 0.1
+"""Below it phi and phi' are summed as series; the direct formulas lose eps / x, and eps / x**2 of trains."""
 TIE = 1e-10
 """Two event times closer than this (relative to 1 + |t|) are one time: 0.1 + 0.2 h meets 0.3 h."""
 
@@ -33,55 +31,27 @@ _JIT = {
 
 
 @numba.njit(**_JIT)
+def series(x):
+    r"""`phi` and `dphi` of a small number: :math:`\sum_k (-x)^k / (k + 1)!` and its derivative."""
+    tail = 1.0 / 720.0 - x * (1.0 / 5040.0 - x * (1.0 / 40320.0 - x * (1.0 / 362880.0 - x / 3628800.0)))
+    mean = 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x * (1.0 / 120.0 - x * tail))))
+    tail = 1.0 / 144.0 - x * (1.0 / 840.0 - x * (1.0 / 5760.0 - x * (1.0 / 45360.0 - x / 403200.0)))
+    return mean, -0.5 + x * (1.0 / 3.0 - x * (0.125 - x * (1.0 / 30.0 - x * tail)))
+
+
+@numba.njit(**_JIT)
 def phi(x):
     r"""Mean of :math:`e^{-s}` over :math:`0 \le s \le x`: :math:`(1 - e^{-x}) / x`, 1 at 0."""
-    return 1.0 if x == 0.0 else -math.expm1(-x) / x
+    return series(x)[0] if abs(x) < SERIES_BELOW else (1.0 - exp(-x)) / x
 
 
 @numba.njit(**_JIT)
 def dphi(x):
     r"""Derivative of `phi`: :math:`(e^{-x} - \varphi(x)) / x`, -1/2 at 0."""
     if abs(x) < SERIES_BELOW:
-        tail = x * (-1.0 / 144.0 + x * (1.0 / 840.0 - x * (1.0 / 5760.0 - x / 45360.0)))
-        return -0.5 + x * (1.0 / 3.0 + x * (-0.125 + x * (1.0 / 30.0 + tail)))
-    return (math.exp(-x) - phi(x)) / x
-
-
-@numba.njit(**_JIT)
-def few(x, n):
-    r"""Sum of a short train and its derivative, by doubling: positive terms only, in log2(n) steps.
-
-    The rounding of :math:`e^{-x}` is raised to the power of `n`: a long train would lose digits.
-    """
-    q = math.exp(-x)
-    total, moment, last, length = 1.0, 0.0, q, 1
-    bit = 1
-    while bit * 2 <= n:
-        bit *= 2
-    while bit > 1:
-        bit //= 2
-        moment += last * (moment + length * total)
-        total *= 1.0 + last
-        last *= last
-        length *= 2
-        if n & bit:
-            total += last
-            moment += length * last
-            last *= q
-            length += 1
-    return total, -moment
-
-
-@numba.njit(**_JIT)
-def mean_decay(x):
-    r"""`phi`, `dphi` and :math:`e^{-x}`, with no more transcendental functions than must be."""
-    if x < SERIES_BELOW:
-        tail = 1.0 / 120.0 - x * (1.0 / 720.0 - x * (1.0 / 5040.0 - x / 40320.0))
-        mean = 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x * tail)))
-        return mean, dphi(x), 1.0 - x * mean
-    left = math.exp(-x)
-    mean = (-math.expm1(-x) if x < DIRECT_ABOVE else 1.0 - left) / x
-    return mean, (left - mean) / x, left
+        return series(x)[1]
+    left = exp(-x)
+    return (left - (1.0 - left) / x) / x
 
 
 @numba.njit(**_JIT)
@@ -92,23 +62,23 @@ def train(x, n):
        S_n' = \frac{n e^{-nx} - S_n e^{-x}}{1 - e^{-x}}
             = \frac{n^2 \varphi'(nx) - S_n \varphi'(x)}{\varphi(x)},
 
-    the last where the one before it would lose digits; a short train by doubling, which is cheaper.
+    the last where the one before it would lose digits: where the whole train is short.
     `n = FOREVER` is :math:`1 / (1 - e^{-x})`, infinite where nothing is eliminated.
     """
     if n == 1:
         return 1.0, 0.0
-    if n == FOREVER:
-        total = -1.0 / math.expm1(-x)
-        return total, -math.exp(-x) * total * total
-    if n < MANY:
-        return few(x, n)
-    mean, slope, left = mean_decay(x)
-    all_mean, all_slope, all_left = mean_decay(n * x)
-    if x > DIRECT_ABOVE:
-        total = (1.0 - all_left) / (1.0 - left)
-        return total, (n * all_left - total * left) / (1.0 - left)
-    total = n * all_mean / mean
-    return total, (n * n * all_slope - total * slope) / mean
+    small = x < SERIES_BELOW
+    mean, slope = series(x) if small else (1.0, 0.0)
+    if n != FOREVER and n * x < SERIES_BELOW:
+        all_mean, all_slope = series(n * x)
+        total = n * all_mean / mean
+        return total, (n * n * all_slope - total * slope) / mean
+    left = exp(-x)
+    once = 1.0 / (x * mean if small else 1.0 - left)
+    all_left = 0.0 if n == FOREVER else exp(-n * x)
+    total = (1.0 - all_left) * once
+    ends = 0.0 if n == FOREVER else n * all_left
+    return total, (ends - total * left) * once
 
 
 @numba.njit(**_JIT)

@@ -10,6 +10,7 @@ import numpy as np
 
 from popbayes.engine.modal import K_NUMBER, K_PACE, K_STAGES, K_START, K_STRENGTH, K_WIDTH
 from popbayes.engine.pieces import count, train
+from popbayes.engine.quick_exp import exp
 from popbayes.engine.schedule import F_II, S_CHANNEL
 from popbayes.engine.stages import arrived, arrived_slopes
 
@@ -32,10 +33,10 @@ def add_staged(z, coefs, seg, col, k, a, p, w0, w1, u, n, interval, past):
         rate = coefs[seg, m]
         v = arrived(a, p, rate, w1)
         if w0 > 0.0:
-            v -= arrived(a, p, rate, w0) * math.exp(-rate * (w1 - w0))
+            v -= arrived(a, p, rate, w0) * exp(-rate * (w1 - w0))
         v *= k
         if u > 0.0:
-            v *= math.exp(-rate * u)
+            v *= exp(-rate * u)
         if n != 1:
             v *= train(rate * interval, n)[0]
         for r in range(N_ROWS):
@@ -88,14 +89,14 @@ def pull_staged(mu, coefs, gcoefs, seg, s, col, gs, k, a, p, w0, w1, u, n, inter
         by_w0 = 0.0
         if w0 > 0.0:
             before, before_a, before_p, before_rate, before_w0 = arrived_slopes(a, p, rate, w0)
-            kept = math.exp(-rate * (w1 - w0))
+            kept = exp(-rate * (w1 - w0))
             shape -= before * kept
             by_a -= before_a * kept
             by_p -= before_p * kept
             by_rate -= (before_rate - (w1 - w0) * before) * kept
             by_w1 += rate * before * kept
             by_w0 = -(before_w0 + rate * before) * kept
-        decay = math.exp(-rate * u) if u > 0.0 else 1.0
+        decay = exp(-rate * u) if u > 0.0 else 1.0
         total = 1.0
         moment = 0.0
         if n != 1:

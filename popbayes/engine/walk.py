@@ -3,10 +3,9 @@
 The upper-case names are bound by `linear.py` to the numbers of one model (see `specialise`).
 """
 
-import math
-
 from popbayes.engine.modal import K_NEXT, advance_stream, give_bolus, start_stream
 from popbayes.engine.pieces import TIE
+from popbayes.engine.quick_exp import exp
 from popbayes.engine.schedule import (
     R_CUT,
     R_FIRST,
@@ -22,7 +21,7 @@ from popbayes.engine.schedule import (
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = 0
 CHANGES = STREAMS = SWITCHES = True
-WEIGHTS = 0
+WEIGHTS = GIVEN = 0
 COLUMN: tuple[int, ...] = ()
 OBSERVED: tuple[int, ...] = ()
 FIRST_ROW: tuple[int, ...] = ()
@@ -72,7 +71,7 @@ def observe(z, coefs, seg, out):
 def decay(k, dt, coefs, seg, kept, z):
     """Let every mode decay over `dt`."""
     for m in range(N_MODES):
-        e = math.exp(-coefs[seg, m] * dt)
+        e = exp(-coefs[seg, m] * dt)
         kept[k, N_MODES * N_ROWS + m] = e
         for r in range(FIRST_ROW[m], N_ROWS):
             z[m * N_ROWS + r] *= e
@@ -116,8 +115,8 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
     """Walk the records of subject `i` in order; write its predictions and what the adjoint needs.
 
     `events` are the arrays of a `Schedule`; `kept[k]` is the state after record `k`, in the modes of the
-    interval that begins there, and the decays over the one that ends there; `work` is scratch: state, rows,
-    running streams.
+    interval that begins there, the decays over the one that ends there, and what doses gave in it; `work` is
+    scratch: state, rows, running streams.
     """
     ptr, ri, rt, si, sf, sptr = events
     z, x, active = work
@@ -141,11 +140,12 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
         if t1 > t0:
             decay(k, t1 - t0, coefs, seg, kept, z)
             if STREAMS:
+                kept[k, GIVEN] = -1.0
                 j = 0
                 while j < running:
                     s = active[j]
                     if streams[s, K_NEXT] > t1 + TIE * (1.0 + abs(t1)) or advance_stream(
-                        s, t0, t1, coefs, seg, si, sf, streams, z
+                        k, s, t0, t1, coefs, seg, si, sf, streams, kept, z
                     ):
                         j += 1
                     else:

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from popbayes.engine.pieces import DIRECT_ABOVE, FOREVER, MANY, SERIES_BELOW, train
+from popbayes.engine.pieces import FOREVER, SERIES_BELOW, train
 from tests.tolerances import SUMMED
 
-DECAYS = (0.0, 1e-300, 1e-12, 1e-7, 1e-3, 0.99 * SERIES_BELOW, 1.01 * SERIES_BELOW, 0.3, DIRECT_ABOVE,
-          1.01 * DIRECT_ABOVE, 2.0, 30.0, 800.0)  # fmt: skip
-NUMBERS = (1, 2, 3, 7, 8, MANY - 1, MANY, 100, 9_501)
+DECAYS = (0.0, 1e-300, 1e-12, 1e-7, 1e-3, 0.99 * SERIES_BELOW, 1.01 * SERIES_BELOW, 0.3, 0.5,
+          2.0, 30.0, 800.0)  # fmt: skip
+NUMBERS = (1, 2, 3, 7, 8, 63, 100, 9_501)
 
 
 @pytest.mark.parametrize("x", DECAYS)
