@@ -138,9 +138,7 @@ def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
                 for j in range(running):
                     s = active[j]
                     if gs[s, G_LAST] > rt[k - 1] + tie:
-                        pull_stream(
-                            k, s, rt[k - 1], rt[k], coefs, gcoefs, seg, si, sf, streams, kept, gs, mu
-                        )
+                        pull_stream(k, s, rt[k - 1], rt[k], coefs, gcoefs, seg, si, sf, streams, kept, gs, mu)
             pull_decay(k, rt[k] - rt[k - 1], coefs, gcoefs, seg, kept, before, mu)
         if CHANGES:
             if ri[k - 1, R_SEGMENT] != seg:

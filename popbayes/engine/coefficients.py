@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def given(self) -> int:
-        """First column of what doses gave in an interval (see `give_doses`), after the state and the decays."""
+        """First column of what doses gave in an interval (see `give_doses`)."""
         return self.n_modes * (len(self.rows) + 1)
 
     @property

@@ -40,7 +40,7 @@ TEMPLATES: dict[type, Callable[..., str]] = {
     ps.Neg: lambda x: f"-{x}",
     ps.Sqr: lambda x: f"{x} * {x}",
     ps.Sqrt: _call("math.sqrt"),
-    ps.Exp: _call("math.exp"),
+    ps.Exp: _call("exp"),
     ps.Expm1: _call("math.expm1"),
     ps.Log: _call("log"),
     ps.Log1p: _call("log1p"),
@@ -64,7 +64,7 @@ TEMPLATES: dict[type, Callable[..., str]] = {
     ps.Second: lambda _, y: y,
     ps.Identity: lambda x: x,
     ps.Cast: lambda x: x,
-    psm.Sigmoid: lambda x: f"1.0 / (1.0 + math.exp(-{x}))",
+    psm.Sigmoid: lambda x: f"1.0 / (1.0 + exp(-{x}))",
 }
 """How a scalar operation is printed. All arguments are names or literals, never compound."""
 

@@ -9,9 +9,8 @@ a time `s` after the step's start the driver's row `r` is
 A step has six stage times; the last is its end.
 """
 
-import math
-
 from popbayes.engine.pieces import dphi, phi
+from popbayes.engine.quick_exp import exp
 
 # Bound by ode.py; the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = RATES = TRANSFERS = 0
@@ -42,10 +41,10 @@ def factors(h, stiff, known, seg, coefs, infusing, w):
         w[e] = 1.0
         if stiff:
             for i in range(1, N_STAGES):
-                w[e + i] = math.exp(-rate * h * STIFF_TIMES[i])
+                w[e + i] = exp(-rate * h * STIFF_TIMES[i])
         else:
             if not known:
-                w[ONE + m] = math.exp(-rate * h / 90.0)
+                w[ONE + m] = exp(-rate * h / 90.0)
             one = w[ONE + m]
             two = one * one
             four = two * two

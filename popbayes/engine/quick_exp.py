@@ -27,7 +27,8 @@ LOW_BITS = 17
 """Bits of ln 2 / N that its leading part is rounded by, so that its product with `k N + j` is exact."""
 MANTISSA_BITS = 52
 TO_INTEGER = 1.5 * 2.0**MANTISSA_BITS
-"""A number of this size has no digits after the point: adding it rounds, and leaves the integer in the last bits."""
+"""A number of this size has no digits after the point: adding it rounds, and leaves the integer in the
+last bits."""
 LARGEST = 708.0
 """Beyond it, the result or its last bits may not be normal numbers: the C library is asked."""
 ERROR = 0.52
@@ -41,7 +42,7 @@ def _tables() -> tuple[np.ndarray, np.ndarray, float, float, float]:
         log2 = Decimal(2).ln()
         exact = [(log2 * j / N).exp() for j in range(N)]
         powers = [float(one) for one in exact]
-        rests = [float((one - Decimal(found)) / Decimal(found)) for one, found in zip(exact, powers, strict=True)]
+        rests = [float(one / Decimal(found) - 1) for one, found in zip(exact, powers, strict=True)]
         inverse, step = float(N / log2), log2 / N
         mantissa, exponent = math.frexp(float(step))
         digits = 2.0 ** (MANTISSA_BITS + 1 - LOW_BITS)
@@ -62,7 +63,8 @@ def exp(x):
     whole = shifted - TO_INTEGER
     r = x - whole * HIGH - whole * LOW
     j = bits & MASK
-    scale = np.int64(np.float64(POWERS[j]).view(np.int64) + ((bits - j) << (MANTISSA_BITS - BITS))).view(np.float64)
+    exponent = (bits - j) << (MANTISSA_BITS - BITS)
+    power = np.int64(np.float64(POWERS[j]).view(np.int64) + exponent).view(np.float64)
     square = r * r
-    rest = RESTS[j] + r + square * (0.5 + r * (1.0 / 6.0)) + square * square * (1.0 / 24.0 + r * (1.0 / 120.0))
-    return scale + scale * rest
+    low = RESTS[j] + r + square * (0.5 + r * (1.0 / 6.0))
+    return power + power * (low + square * square * (1.0 / 24.0 + r * (1.0 / 120.0)))

@@ -22,9 +22,10 @@ import numpy as np
 from numba.extending import intrinsic
 from pytensor.link.numba.cache import compile_numba_function_src
 
-from popbayes.engine import lowering
+from popbayes.engine import lowering, quick_exp
 from popbayes.engine.lowering import ENTRY, INNER
 from popbayes.engine.quick_compile import quick_compile
+from popbayes.engine.quick_exp import exp
 
 # No reassociation: sums keep the order in which they are written, so that the same input gives the
 # same bits whatever surrounds the kernel, and compensated formulas stay compensated.
@@ -186,6 +187,7 @@ PRELUDE: dict[str, Any] = {
     "__name__": __name__,
     "math": math,
     "np": np,
+    "exp": exp,
     "log": log,
     "log1p": log1p,
     "power": power,
@@ -193,7 +195,9 @@ PRELUDE: dict[str, Any] = {
     "max": _pick(low=False),
 }
 """Names that the text of every kernel may use."""
-PRELUDE_TEXT = "".join(inspect.getsource(f) for f in (log.py_func, log1p.py_func, power.py_func, _pick))
+PRELUDE_TEXT = "".join(
+    inspect.getsource(one) for one in (quick_exp, log.py_func, log1p.py_func, power.py_func, _pick)
+)
 COMPILER = (
     *(numba.__version__, llvmlite.__version__, np.__version__, PRELUDE_TEXT),
     tuple(sorted((name, sorted(v) if isinstance(v, set) else v) for name, v in FLAGS.items())),

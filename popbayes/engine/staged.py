@@ -4,8 +4,6 @@ Such a dose is an input of finite width, `span(a) / p`, like an infusion (see `m
 its shape is another (see `stages`).
 """
 
-import math
-
 import numpy as np
 
 from popbayes.engine.modal import K_NUMBER, K_PACE, K_STAGES, K_START, K_STRENGTH, K_WIDTH
