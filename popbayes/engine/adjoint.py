@@ -15,25 +15,25 @@ from popbayes.engine.adjoint_inputs import (
 )
 from popbayes.engine.pieces import TIE
 from popbayes.engine.schedule import R_CUT, R_FIRST, R_OBS, R_OFF, R_OUTPUT, R_RESET, R_SEGMENT, R_STREAMS
-from popbayes.engine.walk import turn_off
+from popbayes.engine.walk import change, turn_off
 
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = 0
-CHANGES = STREAMS = SWITCHES = True
+CHANGES = AMPLITUDES = STREAMS = SWITCHES = True
 WEIGHTS = 0
 OBSERVED: tuple[int, ...] = ()
 FIRST_ROW: tuple[int, ...] = ()
 N_COLUMN: tuple[int, ...] = ()
 
 
-def pull_change(before, x, gx, coefs, gcoefs, seg, mu):
-    """Adjoint of `change`; `before` is the state that it led to, whose rows sum up to the same amounts."""
+def pull_change(k, x, gx, coefs, gcoefs, old, seg, kept, mu):
+    """Adjoint of `change`; kept at `k` is the state that it led to, whose rows sum up to the same amounts."""
     for r in range(N_ROWS):
         x[r] = 0.0
         gx[r] = 0.0
     for m in range(N_MODES):
         for r in range(FIRST_ROW[m], N_ROWS):
-            x[r] += before[m * N_ROWS + r]
+            x[r] += kept[k, m * N_ROWS + r]
     for m in range(N_MODES):
         for r in range(FIRST_ROW[m], N_ROWS):
             for col in range(N_COLUMN[m]):
@@ -132,6 +132,9 @@ def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
                 begin -= 1
                 running = revive(log[begin, 0], sf, streams, gs, active, running)
         recall(k - 1, kept, before)
+        if CHANGES and AMPLITUDES:
+            if ri[k - 1, R_SEGMENT] != seg:
+                change(before, x, coefs, ri[k - 1, R_SEGMENT], seg)
         if rt[k] > rt[k - 1]:
             if STREAMS:
                 tie = TIE * (1.0 + abs(rt[k - 1]))
@@ -142,7 +145,7 @@ def pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work):
             pull_decay(k, rt[k] - rt[k - 1], coefs, gcoefs, seg, kept, before, mu)
         if CHANGES:
             if ri[k - 1, R_SEGMENT] != seg:
-                pull_change(before, x, gx, coefs, gcoefs, seg, mu)
+                pull_change(k - 1, x, gx, coefs, gcoefs, ri[k - 1, R_SEGMENT], seg, kept, mu)
 
 
 # In the order in which they are compiled: each after those that it calls.

@@ -9,7 +9,7 @@ import numpy as np
 from popbayes.engine import kernels
 from popbayes.engine.adjoint_inputs import N_ADJOINT
 from popbayes.engine.buffers import Buffer
-from popbayes.engine.declaration import EXPONENTIAL, ClosedForm, LinearDeclaration, Symbols
+from popbayes.engine.declaration import EXPONENTIAL, Amplitudes, ClosedForm, LinearDeclaration, Symbols
 from popbayes.engine.modal import N_STREAM
 
 
@@ -33,8 +33,17 @@ class Layout:
     """For each mode, the first row that it reaches: it is zero in those before (a depot is one mode)."""
     n_column: tuple[int, ...]
     """For each mode, how many columns can bring it about (what is in the centre never passes a depot)."""
+    amounts: int = -1
+    """Where the amounts of a mode of amplitude 1 lie (see `amplitudes`); -1: rows are carried along."""
+    first_amount: tuple[int, ...] = ()
+    """For each mode, the first compartment that has a part in it, where amplitudes are carried along."""
     streams: bool = True
     """Whether there is anything but single boluses."""
+
+    @property
+    def n_amounts(self) -> int:
+        """Amounts that change hands where parameters change."""
+        return max(len(self.rows), len(self.columns))
 
     @property
     def given(self) -> int:
@@ -59,12 +68,14 @@ class Layout:
     @property
     def scratch(self) -> tuple[Buffer, ...]:
         """Arrays that the forward walk writes over."""
-        return kernels.scratch_of(self.n_modes, len(self.rows), self.n_parameters)
+        return kernels.scratch_of(self.n_modes, len(self.rows), self.n_amounts, self.n_parameters)
 
     @property
     def pull_scratch(self) -> tuple[Buffer, ...]:
         """Arrays that the adjoint writes over."""
-        return kernels.pull_scratch_of(self.n_modes, len(self.rows), self.n_parameters, self.size, N_ADJOINT)
+        return kernels.pull_scratch_of(
+            self.n_modes, len(self.rows), self.n_amounts, self.n_parameters, self.size, N_ADJOINT
+        )
 
     def for_values(self, sizes: Mapping[str, int]) -> tuple[Any, ...]:
         """What `evaluate` writes over, for schedules of up to these `sizes`."""
@@ -84,6 +95,8 @@ def coefficients_of(
     if solution == EXPONENTIAL:
         return _matrix_coefficients(structural, p, outputs, channels)
     form = structural.closed_form(p)
+    if changes and form.amplitudes is not None:
+        return _amplitude_coefficients(structural, p, outputs, channels, form, form.amplitudes)
     weights = structural.weights(p)
     targets = [structural.channels[name].state for name in channels]
     columns = tuple(structural.states) if changes else tuple(s for s in structural.states if s in targets)
@@ -109,6 +122,39 @@ def coefficients_of(
         len(form.rates), rows, columns, start, slots, len(values), len(form.gaps), bool(sums), accumulated,
         len(structural.parameters), _observed(weights, outputs, structural.states), tuple(first_row),
         tuple(n_column),
+    )  # fmt: skip
+
+
+def _amplitude_coefficients(
+    structural: LinearDeclaration,
+    p: Symbols,
+    outputs: Sequence[str],
+    channels: Sequence[str],
+    form: ClosedForm,
+    amplitudes: Amplitudes,
+) -> tuple[list[Any], Layout]:
+    """The same for `amplitudes`: the only row is the amplitude."""
+    states, modes = tuple(structural.states), range(len(form.rates))
+    weights = structural.weights(p)
+    inward = [[amplitudes.inward[state][m] for state in states] for m in modes]
+    amounts = [[amplitudes.amounts[state][m] for state in states] for m in modes]
+    values = [*form.rates, *(one for row in inward for one in row)]
+    slots = _slots(structural, p, channels, states, values)
+    start = len(values)
+    for output in outputs:
+        for row in amounts:
+            seen = [weights[output][s] * u for s, u in zip(states, row, strict=True) if s in weights[output]]
+            values.append(sum(seen[1:], seen[0]))
+    held = len(values)
+    values += [one for row in amounts for one in row]
+    values += list(form.gaps)
+    live = [[not _is_zero(one) for one in row] for row in inward]
+    has = [[not _is_zero(one) for one in row] for row in amounts]
+    return values, Layout(
+        len(form.rates), ("amplitude",), states, start, slots, len(values), len(form.gaps), False, (0,),
+        len(structural.parameters), (), (0,) * len(form.rates),
+        tuple(max(i for i, one in enumerate(row) if one) + 1 for row in live),
+        held, tuple(row.index(True) for row in has),
     )  # fmt: skip
 
 

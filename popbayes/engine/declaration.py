@@ -73,6 +73,25 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Amplitudes:
+    r"""The modes of a linear system by one number each: :math:`c_{ab,m} = u_{am} w_{mb}`.
+
+    A mode decays as a whole, so that its amounts in the compartments keep their proportions. They must be
+    defined also where a compartment is cut off.
+
+    Attributes
+    ----------
+    amounts
+        Compartment -> :math:`u_{am}`, what it holds of a mode of amplitude 1.
+    inward
+        Compartment -> :math:`w_{mb}`, the amplitudes that a unit amount in it comes to.
+    """
+
+    amounts: Mapping[str, Sequence[Expression]]
+    inward: Mapping[str, Sequence[Expression]]
+
+
+@dataclass(frozen=True)
 class ClosedForm:
     r"""A linear system's solution as a sum of exponentials.
 
@@ -88,11 +107,15 @@ class ClosedForm:
     gaps
         Relative distances :math:`|\lambda_i - \lambda_j| / (\lambda_i + \lambda_j)` of the rates whose
         difference a coefficient is divided by.
+    amplitudes
+        The coefficients as products, where the model has them so: less to carry from one set of parameters
+        to the next.
     """
 
     rates: Sequence[Expression]
     transfers: Mapping[tuple[str, str], Sequence[Expression]]
     gaps: Sequence[Expression] = field(default_factory=tuple)
+    amplitudes: Amplitudes | None = None
 
 
 class LinearDeclaration(Protocol):

@@ -13,7 +13,7 @@ from popbayes.engine.modal import K_GIVEN, K_NUMBER, K_START
 from popbayes.engine.pieces import count
 from popbayes.engine.schedule import F_II, R_FIRST, R_OBS, R_SEGMENT, R_STREAMS
 
-N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_STREAM = N_ADJOINT = N_KEPT = 0
+N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_STREAM = N_ADJOINT = N_KEPT = N_AMOUNTS = 0
 STREAMS = True
 STEP = 0.0
 NODES: tuple[float, ...] = ()
@@ -140,10 +140,10 @@ def jacobian(subjects, theta, directions, ptr, ri, rt, si, sf, sptr, pred, dpred
     log = np.empty((n_stream, 2), dtype=np.int64)
     active = np.empty(n_stream, dtype=np.int64)
     z = np.empty(N_MODES * N_ROWS)
-    x = np.empty(N_ROWS)
+    x = np.empty(N_AMOUNTS)
     walk = (z, x, active)
     work = (
-        np.empty(N_MODES * N_ROWS), z, x, np.empty(N_ROWS), np.empty((n_stream, N_ADJOINT)), active
+        np.empty(N_MODES * N_ROWS), z, x, np.empty(N_AMOUNTS), np.empty((n_stream, N_ADJOINT)), active
     )  # fmt: skip
     scratch = (
         ptr.copy(), np.empty((n_stream, 2), dtype=np.int64), np.empty(n_stream), np.zeros(pred.shape[0]),

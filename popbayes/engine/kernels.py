@@ -120,24 +120,24 @@ def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds, coefs, kept, streams, log
         forward(thetas[b], ptr, ri, rt, si, sf, sptr, preds[b], coefs, kept, streams, log, scratch)
 
 
-def scratch_of(n_modes, n_rows, n_parameters):
+def scratch_of(n_modes, n_rows, n_amounts, n_parameters):
     """Arrays that `forward` writes over."""
     return (
         Buffer("one", n_modes * n_rows),
-        Buffer("one", n_rows),
+        Buffer("one", n_amounts),
         Buffer("stream", integer=True),
         Buffer("segment", width=n_parameters),
         Buffer("observation"),
     )
 
 
-def pull_scratch_of(n_modes, n_rows, n_parameters, n_coefficients, n_adjoint):
+def pull_scratch_of(n_modes, n_rows, n_amounts, n_parameters, n_coefficients, n_adjoint):
     """Arrays that `pull` writes over."""
     return (
         Buffer("one", n_modes * n_rows),
         Buffer("one", n_modes * n_rows),
-        Buffer("one", n_rows),
-        Buffer("one", n_rows),
+        Buffer("one", n_amounts),
+        Buffer("one", n_amounts),
         Buffer("stream", width=n_adjoint),
         Buffer("stream", integer=True),
         Buffer("segment", width=n_coefficients),

@@ -16,7 +16,17 @@ import pytensor.tensor as pt
 from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Variable
 
-from popbayes.engine import adjoint, adjoint_inputs, exponential_calls, kernels, matrix, modal, staged, walk
+from popbayes.engine import (
+    adjoint,
+    adjoint_inputs,
+    amplitudes,
+    exponential_calls,
+    kernels,
+    matrix,
+    modal,
+    staged,
+    walk,
+)
 from popbayes.engine.coefficients import Layout, coefficients_of
 from popbayes.engine.declaration import EXPONENTIAL, LinearDeclaration, Symbols
 from popbayes.engine.expression import assignments, share_reciprocals, simplify
@@ -103,7 +113,7 @@ def _pull_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequen
     return compile_source(source, "pull_coefficients", {"foreign": body.env})
 
 
-def _templates(solution: str) -> list[Callable[..., Any]]:
+def _templates(solution: str, layout: Layout) -> list[Callable[..., Any]]:
     """What is compiled, each after those that it calls."""
     templates: list[Callable[..., Any]] = [
         *staged.FORWARD,
@@ -118,6 +128,9 @@ def _templates(solution: str) -> list[Callable[..., Any]]:
         exponential_calls.register()
         instead = {template.__name__: template for template in matrix.REPLACED}
         templates = [*matrix.FIRST, *(instead.get(t.__name__, t) for t in templates)]
+    elif layout.amounts >= 0:
+        instead = {template.__name__: template for template in amplitudes.REPLACED}
+        templates = [instead.get(t.__name__, t) for t in templates]
     return templates
 
 
@@ -164,6 +177,10 @@ def linear_kernels(
         "SWITCHES": features.switches,
         "ACCUMULATES": layout.accumulates,
         "ACCUMULATED": layout.accumulated,
+        "AMPLITUDES": layout.amounts >= 0,
+        "AMOUNTS": layout.amounts,
+        "FIRST_AMOUNT": layout.first_amount,
+        "N_AMOUNTS": layout.n_amounts,
         "GIVEN": layout.given,
         "N_KEPT": layout.n_kept,
         "N_STREAM": modal.N_STREAM,
@@ -185,7 +202,7 @@ def linear_kernels(
         "coefficients": value,
         "pull_coefficients": pull,
     }
-    for template in _templates(solution):
+    for template in _templates(solution, layout):
         bound[template.__name__] = specialise(template, **bound)
     forward = specialise(kernels.forward, **bound)
     return LinearKernels(

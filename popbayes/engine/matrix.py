@@ -221,11 +221,11 @@ def pull_bolus(s, coefs, gcoefs, seg, si, sf, mu):
         gcoefs[seg, SLOT_F[channel]] += mu[COLUMN[channel]] * sf[s, F_AMT]
 
 
-def change(z, x, coefs, seg):
+def change(z, x, coefs, old, seg):
     """Nothing: amounts stay what they are where parameters change."""
 
 
-def pull_change(before, x, gx, coefs, gcoefs, seg, mu):
+def pull_change(k, x, gx, coefs, gcoefs, old, seg, kept, mu):
     """Nothing, as in `change`."""
 
 

@@ -103,7 +103,7 @@ def _number(expression: Variable, values: Mapping[Variable, float]) -> float:
     if body.env:
         return math.nan  # an operation that only numba knows: not looked into
     names: dict[str, Any] = {f"a{i}": np.float64(x) for i, x in enumerate(values.values())}
-    scope = {**PRELUDE, "log": np.log, "log1p": np.log1p, "power": np.power}
+    scope = {**PRELUDE, "exp": np.exp, "log": np.log, "log1p": np.log1p, "power": np.power}
     exec("\n".join([*body.lines, f"result = {body.results[0]}"]), scope, names)
     return float(names["result"])
 

@@ -20,7 +20,7 @@ from popbayes.engine.schedule import (
 
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_ROWS = N_COLS = 0
-CHANGES = STREAMS = SWITCHES = True
+CHANGES = AMPLITUDES = STREAMS = SWITCHES = True
 WEIGHTS = GIVEN = 0
 COLUMN: tuple[int, ...] = ()
 OBSERVED: tuple[int, ...] = ()
@@ -31,7 +31,7 @@ N_COLUMN: tuple[int, ...] = ()
 CANCELLED = 4e-15
 
 
-def change(z, x, coefs, seg):
+def change(z, x, coefs, old, seg):
     """Carry the compartments' amounts over to the modes of a new segment; `x` is scratch."""
     for r in range(N_ROWS):
         x[r] = 0.0
@@ -132,10 +132,12 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
     for k in range(ptr[i], ptr[i + 1]):
         if CHANGES:
             if ri[k, R_SEGMENT] != seg:
+                old = seg
                 seg = ri[k, R_SEGMENT]
-                change(z, x, coefs, seg)
-                # for the adjoint: the state that the interval begins with (its rows have the same sums)
-                keep(k - 1, z, kept)
+                change(z, x, coefs, old, seg)
+                if not AMPLITUDES:
+                    # for the adjoint: the state that the interval begins with (its rows have the same sums)
+                    keep(k - 1, z, kept)
         t1 = rt[k]
         if t1 > t0:
             decay(k, t1 - t0, coefs, seg, kept, z)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from popbayes.engine.declaration import Channel, ClosedForm, Expression, Formula, Symbols
+from popbayes.engine.declaration import Amplitudes, Channel, ClosedForm, Expression, Formula, Symbols
 from popbayes.structural.absorption import (
     CENTRAL,
     DEPOT,
@@ -89,7 +89,22 @@ def through_depot(body: ClosedForm, depot: str, ka: Expression) -> ClosedForm:
         transfers[to, depot] = [*parts, -sum(own[1:], own[0])]
     transfers[depot, depot] = [*(0.0 for _ in body.rates), 1.0]
     gaps = [(ka - rate) / (ka + rate) for rate, on in zip(body.rates, live, strict=True) if on]
-    return ClosedForm([*body.rates, ka], transfers, [*body.gaps, *gaps])
+    fed_through = None if body.amplitudes is None else _amplitudes(body.amplitudes, depot, factors)
+    return ClosedForm([*body.rates, ka], transfers, [*body.gaps, *gaps], fed_through)
+
+
+def _amplitudes(body: Amplitudes, depot: str, factors: Sequence[Expression]) -> Amplitudes:
+    """The same as products: what is in the depot becomes modes of the body, and has no part in them."""
+    passed = [
+        0.0 if _is_zero(w) or _is_zero(f) else w * f
+        for w, f in zip(body.inward[CENTRAL], factors, strict=True)
+    ]
+    amounts: dict[str, Sequence[Expression]] = {depot: [*(0.0 for _ in factors), 1.0]}
+    for state, proportions in body.amounts.items():
+        parts = [u * w for u, w in zip(proportions, passed, strict=True) if not (_is_zero(u) or _is_zero(w))]
+        amounts[state] = [*proportions, -sum(parts[1:], parts[0]) if parts else 0.0]
+    inward: dict[str, Sequence[Expression]] = {state: [*w, 0.0] for state, w in body.inward.items()}
+    return Amplitudes(amounts, {**inward, depot: [*passed, 1.0]})
 
 
 def _is_zero(value: Expression) -> bool:

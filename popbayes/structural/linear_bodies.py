@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 
-from popbayes.engine.declaration import ClosedForm, Expression
+from popbayes.engine.declaration import Amplitudes, ClosedForm, Expression
 from popbayes.structural.absorption import CENTRAL
 from popbayes.structural.compartmental import DEEP, PERIPHERAL, AbstractCompartmental
 
@@ -60,7 +60,8 @@ class OneCompartment(AbstractCompartmental):
 
     def body_form(self, k: Mapping[str, Expression]) -> ClosedForm:
         """One mode."""
-        return ClosedForm([k["k"]], {(CENTRAL, CENTRAL): [1.0]})
+        only = {CENTRAL: [1.0]}
+        return ClosedForm([k["k"]], {(CENTRAL, CENTRAL): [1.0]}, amplitudes=Amplitudes(only, only))
 
 
 @dataclass(frozen=True)
@@ -113,25 +114,33 @@ class TwoCompartment(AbstractCompartmental):
     volume: ClassVar[str] = "V1"
 
     def body_form(self, k: Mapping[str, Expression]) -> ClosedForm:
-        """Two modes."""
+        """Two modes, the first more in central, the second more in peripheral."""
         k10, k12, k21 = k["k10"], k["k12"], k["k21"]
         d = k10 + k12 - k21
         product = k12 * k21
         root = pt.sqrt(d * d + 4.0 * product)
         large = 0.5 * (abs(d) + root)
         small = product / large
-        # alpha - k21 and k21 - beta: both positive, their product is k12 k21
-        above = pt.switch(pt.ge(d, 0.0), large, small)
-        below = pt.switch(pt.ge(d, 0.0), small, large)
         alpha = 0.5 * (k10 + k12 + k21 + root)
         beta = k10 * k21 / alpha
+        faster = pt.ge(d, 0.0)
+        # rate of the first less that of the second, and of the first less k21: of one sign
+        apart = pt.switch(faster, root, -root)
+        above = pt.switch(faster, large, -large)
+        most, least, there, back = large / root, small / root, k12 / apart, k21 / apart
         transfers = {
-            (CENTRAL, CENTRAL): [above / root, below / root],
-            (PERIPHERAL, CENTRAL): [-k12 / root, k12 / root],
-            (CENTRAL, PERIPHERAL): [-k21 / root, k21 / root],
-            (PERIPHERAL, PERIPHERAL): [below / root, above / root],
+            (CENTRAL, CENTRAL): [most, least],
+            (PERIPHERAL, CENTRAL): [-there, there],
+            (CENTRAL, PERIPHERAL): [-back, back],
+            (PERIPHERAL, PERIPHERAL): [least, most],
         }
-        return ClosedForm([alpha, beta], transfers, [root / (alpha + beta)])
+        # in units of what a mode holds where it holds most
+        amplitudes = Amplitudes(
+            amounts={CENTRAL: [1.0, k21 / above], PERIPHERAL: [-k12 / above, 1.0]},
+            inward={CENTRAL: [most, there], PERIPHERAL: [-back, most]},
+        )
+        rates = [pt.switch(faster, alpha, beta), pt.switch(faster, beta, alpha)]
+        return ClosedForm(rates, transfers, [root / (alpha + beta)], amplitudes)
 
 
 @dataclass(frozen=True)

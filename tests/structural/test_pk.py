@@ -160,6 +160,21 @@ def test_the_closed_form_solves_the_declared_rates(name):
     np.testing.assert_allclose(np.tensordot(-rates, transfer, 1), matrix, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_amplitudes_are_the_modes_as_products(name):
+    model = MODELS[name]
+    p = Symbols({k: pt.constant(float(v), dtype="float64") for k, v in parameters(model).items()})
+    form = model.closed_form(p)
+    if form.amplitudes is None:
+        pytest.skip("three compartments and integrals have no amplitudes")
+    for to in model.states:
+        for source in model.states:
+            expected = [number(c) for c in form.transfers.get((to, source), [0.0] * len(form.rates))]
+            parts = zip(form.amplitudes.amounts[to], form.amplitudes.inward[source], strict=True)
+            found = [number(u) * number(w) for u, w in parts]
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13, err_msg=f"{to}, {source}")
+
+
 def test_a_model_goes_through_json():
     model = pk.TwoCompartment(pk.FirstOrder(Tlag=True), pk.Intravenous(F=True))
     assert structural_from_dict(model.to_dict()) == model
