@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
+LANE_BITS = 3
+LANES = 1 << LANE_BITS
+"""Segments whose coefficients lie side by side (see `lanes`)."""
 SIZES = {
     "segment": "theta.shape[0]",
+    "lanes": f"(theta.shape[0] + {LANES - 1}) // {LANES}",
     "record": "rt.shape[0]",
     "stream": "si.shape[0]",
     "observation": "n_obs[()]",
@@ -50,7 +54,8 @@ class Buffer:
 
     def shape(self, sizes: Mapping[str, Any]) -> tuple[Any, ...]:
         """Its shape, from the number of each thing that rows can count: integers, or symbols for them."""
-        rows = sizes[self.what] * self.number
+        each = (sizes["segment"] + LANES - 1) // LANES if self.what == "lanes" else sizes[self.what]
+        rows = each * self.number
         return (rows,) if self.width is None else (rows, self.width)
 
     def make(self, sizes: Mapping[str, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from popbayes.engine import kernels
+from popbayes.engine import kernels, lanes
 from popbayes.engine.adjoint_inputs import N_ADJOINT
 from popbayes.engine.buffers import Buffer
 from popbayes.engine.declaration import EXPONENTIAL, Amplitudes, ClosedForm, LinearDeclaration, Symbols
@@ -46,6 +46,11 @@ class Layout:
         return max(len(self.rows), len(self.columns))
 
     @property
+    def width(self) -> int:
+        """Columns of coefficients, eight segments to a row."""
+        return lanes.width(self.size, self.n_parameters)
+
+    @property
     def given(self) -> int:
         """First column of what doses gave in an interval (see `give_doses`)."""
         return self.n_modes * (len(self.rows) + 1)
@@ -59,7 +64,7 @@ class Layout:
     def kept(self) -> tuple[Buffer, ...]:
         """Arrays kept for the adjoint."""
         return (
-            Buffer("segment", width=self.size),
+            Buffer("lanes", width=self.width),
             Buffer("record", width=self.n_kept),
             Buffer("stream", width=N_STREAM),
             Buffer("stream", width=2, integer=True),
@@ -74,7 +79,7 @@ class Layout:
     def pull_scratch(self) -> tuple[Buffer, ...]:
         """Arrays that the adjoint writes over."""
         return kernels.pull_scratch_of(
-            self.n_modes, len(self.rows), self.n_amounts, self.n_parameters, self.size, N_ADJOINT
+            self.n_modes, len(self.rows), self.n_amounts, self.n_parameters, self.width, N_ADJOINT
         )
 
     def for_values(self, sizes: Mapping[str, int]) -> tuple[Any, ...]:

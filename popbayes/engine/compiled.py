@@ -12,6 +12,7 @@ import numpy as np
 
 from popbayes.data.design import Design
 from popbayes.engine import jacobian, ode_jacobian
+from popbayes.engine.lanes import in_lanes
 from popbayes.engine.linear import linear_kernels
 from popbayes.engine.ode import ode_kernels
 from popbayes.engine.ode_declaration import is_ode
@@ -34,10 +35,11 @@ def jacobian_of(
     """Compile the Jacobian of a model's predictions; see `popbayes.engine.jacobian`."""
     bound = dict(kernels_of(structural, outputs, channels, features).bound)
     templates = ode_jacobian.TEMPLATES if is_ode(structural) else jacobian.TEMPLATES
+    rewrite = str if is_ode(structural) else in_lanes
     for template in templates:
-        bound[template.__name__] = specialise(template, **bound)
+        bound[template.__name__] = specialise(template, rewrite=rewrite, **bound)
     entry = ode_jacobian.jacobian if is_ode(structural) else jacobian.jacobian
-    return specialise(entry, entry=True, **bound)
+    return specialise(entry, entry=True, rewrite=rewrite, **bound)
 
 
 def with_covariates(structural: Any, design: Design, theta: Mapping[str, Any]) -> list[Any]:

@@ -9,11 +9,12 @@ The upper-case names and the functions of `modal`, `adjoint` and `kernels` are b
 
 import numpy as np
 
+from popbayes.engine.buffers import LANES
 from popbayes.engine.modal import K_GIVEN, K_NUMBER, K_START
 from popbayes.engine.pieces import count
 from popbayes.engine.schedule import F_II, R_FIRST, R_OBS, R_SEGMENT, R_STREAMS
 
-N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_STREAM = N_ADJOINT = N_KEPT = N_AMOUNTS = 0
+N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_STREAM = N_ADJOINT = N_KEPT = N_AMOUNTS = WIDTH = 0
 STREAMS = True
 STEP = 0.0
 NODES: tuple[float, ...] = ()
@@ -98,8 +99,7 @@ def subject_rows(i, theta, coefs, events, directions, factor, dpred, kept, strea
         if STREAMS:
             mend_streams(i, k, events, streams, cut_log, given)
         gpred[o] = 0.0
-        for seg in range(low, high):
-            pull_coefficients(theta, seg, gcoefs, gtheta)
+        pull_coefficients(theta, low, high, gcoefs, gtheta)
         add_row(o, low, high, factor, gtheta, directions, dpred)
 
 
@@ -134,7 +134,8 @@ def jacobian(subjects, theta, directions, ptr, ri, rt, si, sf, sptr, pred, dpred
     """
     events = (ptr, ri, rt, si, sf, sptr)
     n_stream = max(1, si.shape[0])
-    coefs = np.empty((theta.shape[0], N_COEFFICIENTS))
+    n_rows = (theta.shape[0] + LANES - 1) // LANES
+    coefs = np.empty((n_rows, WIDTH))
     kept = np.empty((rt.shape[0], N_KEPT))
     streams = np.empty((n_stream, N_STREAM))
     log = np.empty((n_stream, 2), dtype=np.int64)
@@ -147,14 +148,13 @@ def jacobian(subjects, theta, directions, ptr, ri, rt, si, sf, sptr, pred, dpred
     )  # fmt: skip
     scratch = (
         ptr.copy(), np.empty((n_stream, 2), dtype=np.int64), np.empty(n_stream), np.zeros(pred.shape[0]),
-        np.zeros((theta.shape[0], N_COEFFICIENTS)), np.zeros(theta.shape), work,
+        np.zeros((n_rows, WIDTH)), np.zeros(theta.shape), work,
     )  # fmt: skip
     factor = np.ones(N_PARAMETERS)
     for i in subjects:
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
-        for k in range(low, high):
-            coefficients(theta, k, coefs)
+        coefficients(theta, low, high, coefs)
         if is_near(coefs, low, high):
             near_rows(
                 i, low, high, theta, events, directions, pred, dpred, coefs, kept, streams, log, scratch, walk

@@ -3,10 +3,12 @@
 The upper-case names and the functions of `modal` are bound by `linear.py` (see `specialise`).
 """
 
-from popbayes.engine.buffers import Buffer
+from popbayes.engine.buffers import LANE_BITS, LANES, Buffer
 from popbayes.engine.schedule import R_OBS, R_SEGMENT
 
 N_MODES = N_ROWS = N_PARAMETERS = N_COEFFICIENTS = N_GAPS = 0
+AHEAD = 64
+"""Segments whose coefficients are found together: few enough to stay in the processor's cache."""
 NEAR = STEP = 0.0
 NODES: tuple[float, ...] = ()
 NODE_WEIGHTS: tuple[float, ...] = ()
@@ -30,11 +32,21 @@ def is_near(coefs, low, high):
 
 
 def perturb(theta, low, high, node, moved, coefs):
-    """Coefficients of segments `low .. high - 1` at one point of the stencil."""
+    """Coefficients of segments `low .. high - 1` at one point of the stencil; their rows hold no others."""
     for k in range(low, high):
         for j in range(N_PARAMETERS):
             moved[k, j] = theta[k, j] * (1.0 + NODES[node] * STEP * SPREAD[j])
-        coefficients(moved, k, coefs)
+    coefficients(moved, low, high, coefs)
+
+
+def clear_rows(rows, row, high):
+    """Set rows of lanes to zero from one on, as far as segment `high - 1` lies; return the row after that."""
+    end = (high + LANES - 1) >> LANE_BITS
+    while row < end:
+        for j in range(LANES * N_COEFFICIENTS):
+            rows[row, j] = 0.0
+        row += 1
+    return end
 
 
 def interpolate(low, high, node, ri, pred, total):
@@ -56,7 +68,7 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log, s
     ptr, ri, rt, si, sf, sptr
         The arrays of a `Schedule`.
     pred : (n_obs,), written
-    coefs : (n_segment, n_coefficient), written
+    coefs : written, see `lanes`
     kept : (n_record, n_kept), written
     streams : (n_stream, 7), written
     log : (n_stream, 2) int, written
@@ -65,11 +77,15 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log, s
     """
     events = (ptr, ri, rt, si, sf, sptr)
     z, x, active, moved, total = scratch
+    last = ri[ptr[ptr.shape[0] - 1] - 1, R_SEGMENT] + 1
+    ready = ri[ptr[0], R_SEGMENT]
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
-        for k in range(low, high):
-            coefficients(theta, k, coefs)
+        if high > ready:
+            until = max(high, min(ready + AHEAD, last))
+            coefficients(theta, ready, until, coefs)
+            ready = until
         near = is_near(coefs, low, high)
         for node in range(len(NODES) if near else 1):
             if near:
@@ -78,8 +94,7 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log, s
             if near:
                 interpolate(ptr[i], ptr[i + 1], node, ri, pred, total)
         if near:
-            for k in range(low, high):
-                coefficients(theta, k, coefs)
+            coefficients(theta, low, high, coefs)
 
 
 def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gtheta, scratch):
@@ -90,28 +105,41 @@ def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gth
     """
     events = (ptr, ri, rt, si, sf, sptr)
     mu, z, x, gx, gs, active, gcoefs, moved, gmoved, here, again = scratch
+    work = (mu, z, x, gx, gs, active)
+    # segments below `done` have passed their derivatives on; rows below `clear` of gcoefs are in use
+    done = ri[ptr[0], R_SEGMENT]
+    clear = done >> LANE_BITS
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
-        near = is_near(coefs, low, high)
-        at, solved, into = (moved, here, gmoved) if near else (theta, coefs, gtheta)
-        for node in range(len(NODES) if near else 1):
-            if near:
+        if is_near(coefs, low, high):
+            if low > done:
+                pull_coefficients(theta, done, low, gcoefs, gtheta)
+            for node in range(len(NODES)):
                 perturb(theta, low, high, node, moved, here)
                 walk_events(i, here, events, again, kept, streams, log, (z, x, active))
-            for k in range(low, high):
-                for j in range(N_COEFFICIENTS):
-                    gcoefs[k, j] = 0.0
-            pull_events(i, solved, gcoefs, events, gpred, kept, streams, log, (mu, z, x, gx, gs, active))
-            for k in range(low, high):
-                if near:
+                clear_rows(gcoefs, low >> LANE_BITS, high)
+                pull_events(i, here, gcoefs, events, gpred, kept, streams, log, work)
+                for k in range(low, high):
                     for j in range(N_PARAMETERS):
                         gmoved[k, j] = 0.0
-                pull_coefficients(at, k, gcoefs, into)
-                if near:
+                pull_coefficients(moved, low, high, gcoefs, gmoved)
+                for k in range(low, high):
                     for j in range(N_PARAMETERS):
                         factor = NODE_WEIGHTS[node] * (1.0 + NODES[node] * STEP * SPREAD[j])
                         gtheta[k, j] += factor * gmoved[k, j]
+            done = high
+            clear = high >> LANE_BITS
+            continue
+        clear = clear_rows(gcoefs, clear, high)
+        pull_events(i, coefs, gcoefs, events, gpred, kept, streams, log, work)
+        if high - done >= AHEAD:
+            pull_coefficients(theta, done, high, gcoefs, gtheta)
+            done = high
+            clear = high >> LANE_BITS
+    last = ri[ptr[ptr.shape[0] - 1] - 1, R_SEGMENT] + 1
+    if last > done:
+        pull_coefficients(theta, done, last, gcoefs, gtheta)
 
 
 def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds, coefs, kept, streams, log, scratch):
@@ -131,7 +159,7 @@ def scratch_of(n_modes, n_rows, n_amounts, n_parameters):
     )
 
 
-def pull_scratch_of(n_modes, n_rows, n_amounts, n_parameters, n_coefficients, n_adjoint):
+def pull_scratch_of(n_modes, n_rows, n_amounts, n_parameters, width, n_adjoint):
     """Arrays that `pull` writes over."""
     return (
         Buffer("one", n_modes * n_rows),
@@ -140,13 +168,13 @@ def pull_scratch_of(n_modes, n_rows, n_amounts, n_parameters, n_coefficients, n_
         Buffer("one", n_amounts),
         Buffer("stream", width=n_adjoint),
         Buffer("stream", integer=True),
-        Buffer("segment", width=n_coefficients),
+        Buffer("lanes", width=width),
         Buffer("segment", width=n_parameters),
         Buffer("segment", width=n_parameters),
-        Buffer("segment", width=n_coefficients),
+        Buffer("lanes", width=width),
         Buffer("observation"),
     )
 
 
 # Compiled first, in this order; the entry points forward, pull and evaluate come after.
-TEMPLATES = (perturb, is_near, interpolate)
+TEMPLATES = (perturb, is_near, clear_rows, interpolate)

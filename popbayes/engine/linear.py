@@ -22,6 +22,7 @@ from popbayes.engine import (
     amplitudes,
     exponential_calls,
     kernels,
+    lanes,
     matrix,
     modal,
     staged,
@@ -158,9 +159,9 @@ def linear_kernels(
     raw, layout = coefficients_of(structural, Symbols(variables), outputs, channels, changes, solution)
     layout = replace(layout, streams=features.streams or any(s >= 0 for s in layout.slots["lag"]))
     values = [pt.as_tensor_variable(v, dtype="float64") for v in raw]
-    value = _value_kernel(names, variables, values)
+    value = lanes.value_kernel(names, variables, values)
     # the gaps steer the choice of route and are not differentiated
-    pull = _pull_kernel(names, variables, values[: layout.size - layout.n_gaps])
+    pull = lanes.pull_kernel(names, variables, values[: layout.size - layout.n_gaps], layout.size)
     bound: dict[str, Any] = {
         "N_MODES": layout.n_modes,
         "N_ROWS": len(layout.rows),
@@ -182,6 +183,7 @@ def linear_kernels(
         "FIRST_AMOUNT": layout.first_amount,
         "N_AMOUNTS": layout.n_amounts,
         "GIVEN": layout.given,
+        "WIDTH": layout.width,
         "N_KEPT": layout.n_kept,
         "N_STREAM": modal.N_STREAM,
         "N_ADJOINT": adjoint_inputs.N_ADJOINT,
@@ -203,10 +205,10 @@ def linear_kernels(
         "pull_coefficients": pull,
     }
     for template in _templates(solution, layout):
-        bound[template.__name__] = specialise(template, **bound)
-    forward = specialise(kernels.forward, **bound)
+        bound[template.__name__] = specialise(template, rewrite=lanes.in_lanes, **bound)
+    forward = specialise(kernels.forward, rewrite=lanes.in_lanes, **bound)
     return LinearKernels(
-        forward, specialise(kernels.pull, **bound),
+        forward, specialise(kernels.pull, rewrite=lanes.in_lanes, **bound),
         specialise(kernels.evaluate, entry=True, **(bound | {"forward": forward})), layout, names,
         bound,
     )  # fmt: skip

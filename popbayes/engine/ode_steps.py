@@ -105,12 +105,16 @@ def first_step(t, end, seg, coefs, w, tape, row):
     h = min(end - t, 0.01 / pace if pace > 0.0 else 1e-3 * (end - t))
     for i in range(N_STATES):
         tape[row + Y_AT + N_STATES + i] = w[X + i] + h * w[K + i]
-    rhs(t + h, tape, row + Y_AT + N_STATES, np.int64(0), w, coefs, seg, np.int64(N_STATES))
+    # with the driver as it is then: after a dose it changes faster than the states
+    drive(h, False, False, seg, coefs, w[P_INFUSING] > 0.0, w)
+    rhs(t + h, tape, row + Y_AT + N_STATES, 5 * N_ROWS, w, coefs, seg, np.int64(N_STATES))
     bend = 0.0
     for i in range(N_STATES):
         scale = scale_of(i, max(abs(w[X + i]), w[PEAK + i]), seg, coefs, w)
         if scale > NOTHING:
             bend = max(bend, abs(w[K + N_STATES + i] - w[K + i]) / (scale * h))
+            slope = max(slope, abs(w[K + N_STATES + i]) / scale)
+    # the greater slope of the two: before a dose arrives there may be none
     pace = max(pace, bend / slope if slope > 0.0 else 0.0)
     if not pace * (end - t) > 1e-3:
         return end - t

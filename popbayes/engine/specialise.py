@@ -132,19 +132,23 @@ def compile_source(
 
 
 def specialise(
-    template: Callable[..., Any], *, entry: bool = False, inline: bool = False, **bound: Any
+    template: Callable[..., Any],
+    *,
+    entry: bool = False,
+    inline: bool = False,
+    rewrite: Callable[[str], str] = str,
+    **bound: Any,
 ) -> Kernel:
     """Bind the module-level names of a template function and compile it.
 
     Names that are not in `bound` are taken from the template's own module; names in `bound` that the
-    template does not use are left out, so that they do not decide its key.
+    template does not use are left out, so that they do not decide its key. `rewrite` may change its text.
     """
     names = template.__code__.co_names
     module = {n: template.__globals__[n] for n in names if n in template.__globals__ and n not in PRELUDE}
     used = module | {n: bound[n] for n in names if n in bound}
-    return compile_source(
-        textwrap.dedent(inspect.getsource(template)), template.__name__, used, entry=entry, inline=inline
-    )
+    source = rewrite(textwrap.dedent(inspect.getsource(template)))
+    return compile_source(source, template.__name__, used, entry=entry, inline=inline)
 
 
 @numba.njit(inline="always", error_model="numpy")

@@ -1,5 +1,6 @@
 """Differential equations: against the exact engine through every event, and against SciPy."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -112,6 +113,23 @@ def test_predictions_are_within_ten_times_the_tolerance_of_scipy(saturable):
     for rtol in (1e-5, 1e-7, 1e-10):
         got = evaluate(michaelis_menten(rtol=rtol, solver="explicit"), design, MM)
         np.testing.assert_allclose(got, expected, rtol=10 * rtol, atol=0)
+
+
+@pytest.mark.parametrize("name", ["stimulate loss", "neutropenia"])
+def test_the_step_after_a_dose_looks_at_what_the_dose_will_do(name):
+    """The response is near balance when the drug comes: its own rates do not say how soon it will move.
+
+    A step that is too long by far can have an estimated error of zero by accident (the first case, after the
+    second dose); one that is too short by far ends the solution (the second, from its baseline).
+    """
+    from tests.structural.test_nonlinear import PK, RESPONSES, studied
+
+    model, own, _, _ = RESPONSES[name]
+    got, tight = (
+        studied(dataclasses.replace(model, rtol=rtol), PK | own, model.outputs[-1])
+        for rtol in (model.rtol, TIGHT)
+    )
+    np.testing.assert_allclose(got, tight, rtol=10 * model.rtol)
 
 
 def test_gradients_equal_differences_of_a_tight_solution(saturable):

@@ -17,7 +17,7 @@ from popbayes.structural.base import structural_from_dict
 from tests.engine.oracle import brute_force, by_expm
 from tests.engine.scenarios import PARAMETERS, SCENARIOS
 from tests.engine.test_events import ALL_INPUTS
-from tests.engine.test_gradients import compare, operation
+from tests.engine.test_gradients import changing, compare, operation
 from tests.tolerances import EXACT, SOLVER, STEADY
 
 VALUES = {
@@ -28,6 +28,7 @@ VALUES = {
     "kb": 0.2,
     "kg": 0.4,
     "fe": 0.3,
+    "D1": 1.3,
     "D5": 2.0,
     "R5": 9.0,
 }
@@ -143,6 +144,29 @@ def test_both_routes_give_equal_values_and_gradients(model):
         found.append((out[0], *op.adjoint.run(*vectors, *arrays, cotangent, *out[1:])))
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(b, a, rtol=STEADY["rtol"], atol=1e-9 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("cut_off", [False, True], ids=["", "Q is 0"])
+def test_both_routes_agree_where_parameters_change(cut_off):
+    """One amplitude for each mode against compartments, also where the peripheral one is cut off for a while."""
+    model = pk.TwoCompartment(pk.FirstOrder(Tlag=True, F=True), ALL_INPUTS)
+    rng = np.random.default_rng(2)
+    for scenario in ("oral and intravenous", "infusions that overlap", "steady state on top", "reset"):
+        design = Design.of(changing(scenario), ["X"])
+        assert design.n_segment > 3
+        theta = {n: VALUES[n] * np.exp(0.3 * rng.normal(size=design.n_segment)) for n in model.parameters}
+        if cut_off:
+            # (there is no steady state of a compartment that nothing leaves)
+            theta["Q"][slice(1, None, 2) if "steady" not in scenario else slice(0)] = 0.0
+        cotangent = rng.normal(size=design.n_obs)
+        found = []
+        for one in (model, ByExponential(model)):
+            op, arrays = operation(one, design, None)
+            out = op.run(*theta.values(), *arrays)
+            found.append((out[0], *op.adjoint.run(*theta.values(), *arrays, cotangent, *out[1:])))
+        for name, a, b in zip(("conc", *theta), *found, strict=True):
+            scale = np.abs(a).max()
+            np.testing.assert_allclose(b, a, rtol=STEADY["rtol"], atol=1e-9 * scale, err_msg=name)
 
 
 def test_a_chain_of_equal_rates_is_a_gamma_density():
