@@ -84,6 +84,14 @@ def keep(k, z, kept):
             kept[k, m * N_ROWS + r] = z[m * N_ROWS + r]
 
 
+def pass_on(k, z, x, coefs, old, seg, kept):
+    """Go over to the segment of record `k` where the interval before it begins."""
+    change(z, x, coefs, old, seg)
+    if not AMPLITUDES:
+        # for the adjoint: the state that the interval begins with (its rows have the same sums)
+        keep(k - 1, z, kept)
+
+
 def retire(log, retired, s, k):
     """Note that stream `s` was dropped at record `k`."""
     log[retired, 0] = s
@@ -132,12 +140,8 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
     for k in range(ptr[i], ptr[i + 1]):
         if CHANGES:
             if ri[k, R_SEGMENT] != seg:
-                old = seg
+                pass_on(k, z, x, coefs, seg, ri[k, R_SEGMENT], kept)
                 seg = ri[k, R_SEGMENT]
-                change(z, x, coefs, old, seg)
-                if not AMPLITUDES:
-                    # for the adjoint: the state that the interval begins with (its rows have the same sums)
-                    keep(k - 1, z, kept)
         t1 = rt[k]
         if t1 > t0:
             decay(k, t1 - t0, coefs, seg, kept, z)
@@ -188,6 +192,7 @@ TEMPLATES = (
     observe,
     decay,
     keep,
+    pass_on,
     retire,
     turn_off,
     drop_streams,

@@ -148,7 +148,7 @@ def test_both_routes_give_equal_values_and_gradients(model):
 
 @pytest.mark.parametrize("cut_off", [False, True], ids=["", "Q is 0"])
 def test_both_routes_agree_where_parameters_change(cut_off):
-    """One amplitude for each mode against compartments, also where the peripheral one is cut off for a while."""
+    """One amplitude for each mode against compartments, also where one is cut off for a while."""
     model = pk.TwoCompartment(pk.FirstOrder(Tlag=True, F=True), ALL_INPUTS)
     rng = np.random.default_rng(2)
     for scenario in ("oral and intravenous", "infusions that overlap", "steady state on top", "reset"):
