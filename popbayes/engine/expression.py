@@ -61,12 +61,12 @@ TEMPLATES: dict[type, Callable[..., str]] = {
     ps.ScalarMaximum: lambda x, y: f"({x} if {x} >= {y} else {y})",
     ps.ScalarMinimum: lambda x, y: f"({x} if {x} <= {y} else {y})",
     ps.Sign: lambda x: f"(1.0 if {x} > 0.0 else (-1.0 if {x} < 0.0 else 0.0))",
-    ps.Second: lambda _, y: y,
-    ps.Identity: lambda x: x,
-    ps.Cast: lambda x: x,
     psm.Sigmoid: lambda x: f"1.0 / (1.0 + exp(-{x}))",
 }
 """How a scalar operation is printed. All arguments are names or literals, never compound."""
+
+
+ONE = "(1.0)"
 
 
 @dataclass
@@ -186,6 +186,7 @@ def assignments(inputs: dict[Variable, str], outputs: Sequence[Variable], prefix
     """
     names: dict[Variable, str] = dict(inputs)
     body = Body([], [])
+    written: list[tuple[str, str, list[str]]] = []
     for position, node in enumerate(toposort(outputs, blockers=list(inputs))):
         args = [names[v] if v in names else _literal_or_fail(v) for v in node.inputs]
         (out,) = node.outputs
@@ -193,11 +194,32 @@ def assignments(inputs: dict[Variable, str], outputs: Sequence[Variable], prefix
             names[out] = args[0]
             continue
         op = _scalar_op(node)
+        same = _same_as(op, args)
+        if same is not None:
+            names[out] = same
+            continue
         template = TEMPLATES.get(type(op)) or _lower_foreign(op, node, position, body.env)
         names[out] = f"{prefix}{position}"
-        body.lines.append(f"{names[out]} = {template(*args)}")
+        written.append((names[out], template(*args), args))
     body.results = [names[o] if o in names else _literal_or_fail(o) for o in outputs]
+    needed = set(body.results)
+    for name, text, args in reversed(written):
+        # a derivative also holds what it is the derivative of, and asks nothing of it
+        if name in needed:
+            body.lines.append(f"{name} = {text}")
+            needed.update(args)
+    body.lines.reverse()
     return body
+
+
+def _same_as(op: ps.ScalarOp, args: Sequence[str]) -> str | None:
+    """Which argument an operation returns as it is."""
+    if isinstance(op, ps.Second):
+        return args[1]
+    if isinstance(op, ps.Identity | ps.Cast):
+        return args[0]
+    others = [one for one in args if one != ONE]
+    return others[0] if isinstance(op, ps.Mul) and len(others) == 1 else None
 
 
 def _literal_or_fail(variable: Variable) -> str:

@@ -7,6 +7,7 @@ Behind the coefficients a row has room for the parameters, and for the derivativ
 """
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 
 import pytensor.tensor as pt
@@ -58,7 +59,8 @@ def value_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequen
         f"for row in range(low >> {LANE_BITS}, (high + {LANES - 1}) >> {LANE_BITS}):",
         f"    for lane in range({LANES}):",
         f"        k = min({LANES} * row + lane, last)",
-        *(f"        coefs[{at}] = theta[k, {i}]" for i, at in enumerate(given.values())),
+        f"        for j in range({len(names)}):",
+        f"            coefs[row, {LANES} * ({len(values)} + j) + lane] = theta[k, j]",
         f"    for lane in range({LANES}):",
         *(f"        p_{name} = coefs[{at}]" for name, at in given.items()),
         *(f"        {line}" for line in body.lines),
@@ -84,16 +86,19 @@ def pull_kernel(
     live = [(i, d) for i, d in enumerate(derivatives) if not isinstance(d.type, DisconnectedType)]
     given = {name: _lane(n_coefficients + i) for i, name in enumerate(names)}
     found = {i: _lane(n_coefficients + len(names) + i) for i, _ in live}
-    inputs = {v: f"p_{n}" for n, v in p.items()} | {g: f"gcoefs[{_lane(i)}]" for i, g in enumerate(seeds)}
+    inputs = {v: f"p_{n}" for n, v in p.items()} | {g: f"g_{i}" for i, g in enumerate(seeds)}
     body = assignments(inputs, share_reciprocals([d for _, d in live]))
+    used = set(re.findall(r"\bg_\d+\b", " ".join([*body.lines, *body.results])))
     lines = [
         "last = theta.shape[0] - 1",
         f"for row in range(low >> {LANE_BITS}, (high + {LANES - 1}) >> {LANE_BITS}):",
         f"    for lane in range({LANES}):",
         f"        k = min({LANES} * row + lane, last)",
-        *(f"        gcoefs[{at}] = theta[k, {i}]" for i, at in enumerate(given.values())),
+        f"        for j in range({len(names)}):",
+        f"            gcoefs[row, {LANES} * ({n_coefficients} + j) + lane] = theta[k, j]",
         f"    for lane in range({LANES}):",
         *(f"        p_{name} = gcoefs[{at}]" for name, at in given.items()),
+        *(f"        g_{i} = gcoefs[{_lane(i)}]" for i in range(len(seeds)) if f"g_{i}" in used),
         *(f"        {line}" for line in body.lines),
         *(f"        gcoefs[{found[i]}] = {r}" for (i, _), r in zip(live, body.results, strict=True)),
         f"    for k in range(max(low, {LANES} * row), min(high, {LANES} * row + {LANES})):",

@@ -16,9 +16,11 @@ ACM Transactions on Mathematical Software 15:144-157.
 
 import math
 from decimal import Decimal, localcontext
+from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import intrinsic
 
 BITS = 7
 N = 1 << BITS
@@ -29,8 +31,8 @@ MANTISSA_BITS = 52
 TO_INTEGER = 1.5 * 2.0**MANTISSA_BITS
 """A number of this size has no digits after the point: adding it rounds, and leaves the integer in the
 last bits."""
-LARGEST = 708.0
-"""Beyond it, the result or its last bits may not be normal numbers: the C library is asked."""
+LOWEST, HIGHEST = -708.0, 709.78
+"""Below, where results would have fewer digits and then none, it is 0; above it is infinite."""
 ERROR = 0.52
 """Largest error in units of the last place."""
 
@@ -53,18 +55,34 @@ def _tables() -> tuple[np.ndarray, np.ndarray, float, float, float]:
 POWERS, RESTS, INVERSE, HIGH, LOW = _tables()
 
 
+def _reinterpret(into: Any) -> Any:
+    """The same 64 bits as a number of another type, in place: numba compiles a function for each `view`."""
+
+    @intrinsic
+    def reinterpret(context, x):
+        def codegen(target, builder, signature, values):
+            return builder.bitcast(values[0], target.get_value_type(into))
+
+        return into(x), codegen
+
+    return reinterpret
+
+
+as_bits, as_float = _reinterpret(numba.types.int64), _reinterpret(numba.types.float64)
+
+
 @numba.njit(error_model="numpy", nogil=True, cache=True, fastmath={"contract", "nsz"}, _nrt=True)
 def exp(x):
     """Exponential of a number."""
-    if abs(x) > LARGEST:
-        return math.exp(x)
     shifted = x * INVERSE + TO_INTEGER
-    bits = np.float64(shifted).view(np.int64)
+    bits = as_bits(shifted)
     whole = shifted - TO_INTEGER
     r = x - whole * HIGH - whole * LOW
     j = bits & MASK
     exponent = (bits - j) << (MANTISSA_BITS - BITS)
-    power = np.int64(np.float64(POWERS[j]).view(np.int64) + exponent).view(np.float64)
+    power = as_float(as_bits(POWERS[j]) + exponent)
     square = r * r
     low = RESTS[j] + r + square * (0.5 + r * (1.0 / 6.0))
-    return power + power * (low + square * square * (1.0 / 24.0 + r * (1.0 / 120.0)))
+    found = power + power * (low + square * square * (1.0 / 24.0 + r * (1.0 / 120.0)))
+    # (without branches: several are found at once)
+    return 0.0 if x < LOWEST else (math.inf if x > HIGHEST else found)

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from popbayes.engine.pieces import _JIT
+from popbayes.engine.quick_exp import as_bits, as_float
 
 MANTISSA_BITS = 52
 MANTISSA = (1 << MANTISSA_BITS) - 1
@@ -21,11 +22,11 @@ ROOT_ERROR = 0.004
 @numba.njit(**_JIT)
 def inverse_root(x, part):
     """``x ** -part`` of a positive normal number for a `part` up to 1 / 8, to `ROOT_ERROR`."""
-    bits = np.float64(x).view(np.int64)
-    m = np.int64((bits & MANTISSA) | ONE).view(np.float64) - 1.0
+    bits = as_bits(x)
+    m = as_float((bits & MANTISSA) | ONE) - 1.0
     log2 = (bits >> MANTISSA_BITS) - BIAS + m + BEND * m * (1.0 - m)
     exponent = -part * log2
     whole = math.floor(exponent)
     f = exponent - whole
-    power = np.int64((np.int64(whole) + BIAS) << MANTISSA_BITS).view(np.float64)
+    power = as_float((np.int64(whole) + BIAS) << MANTISSA_BITS)
     return (1.0 + f - UNBEND * f * (1.0 - f)) * power

@@ -13,12 +13,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
+from numba.core.extending import _Intrinsic
 from numba.extending import intrinsic
 from pytensor.link.numba.cache import compile_numba_function_src
 
@@ -41,6 +43,7 @@ INNER_FLAGS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": T
 """Of functions that only other kernels call."""
 
 
+SCALAR_LIBRARY = ("popbayes.engine.pieces", "popbayes.engine.quick_exp", "popbayes.engine.roots")
 MAKES_ARRAYS = re.compile(r"np\.(empty|zeros|ones|full)|\.copy\(|\.reshape\(|\[:")
 """What in a text makes an array, or a view of one."""
 
@@ -84,8 +87,16 @@ def _describe(value: Any) -> str:
         return repr(value)
     if isinstance(value, numba.core.dispatcher.Dispatcher):
         # a library function: it is known by the text of its whole module, callees included
-        return sha256(inspect.getsource(sys.modules[value.py_func.__module__]).encode()).hexdigest()
+        return _module_text(value.py_func)
+    if isinstance(value, _Intrinsic):
+        return _module_text(value._defn)
+    if isinstance(value, np.ndarray):
+        return sha256(value.tobytes()).hexdigest()
     raise TypeError(f"A kernel cannot depend on {type(value).__name__}: its text is not known.")
+
+
+def _module_text(function: Any) -> str:
+    return sha256(inspect.getsource(sys.modules[function.__module__]).encode()).hexdigest()
 
 
 def compile_source(
@@ -146,9 +157,26 @@ def specialise(
     """
     names = template.__code__.co_names
     module = {n: template.__globals__[n] for n in names if n in template.__globals__ and n not in PRELUDE}
-    used = module | {n: bound[n] for n in names if n in bound}
+    used = {n: _lowered(v) for n, v in module.items()} | {n: bound[n] for n in names if n in bound}
     source = rewrite(textwrap.dedent(inspect.getsource(template)))
     return compile_source(source, template.__name__, used, entry=entry, inline=inline)
+
+
+def _lowered(value: Any) -> Any:
+    """A function of the scalar library as other kernels call it: its own machine code is not needed."""
+    if isinstance(value, numba.core.dispatcher.Dispatcher) and value.py_func.__module__ in SCALAR_LIBRARY:
+        return _scalar(value)
+    return value
+
+
+@cache
+def _scalar(function: numba.core.dispatcher.Dispatcher) -> Kernel:
+    """Compile a function of the scalar library for other kernels."""
+    template = function.py_func
+    module = template.__globals__
+    used = {n: _lowered(module[n]) for n in template.__code__.co_names if n in module and n not in PRELUDE}
+    source = textwrap.dedent(inspect.getsource(template))
+    return compile_source(source[source.index("def ") :], template.__name__, used)
 
 
 @numba.njit(inline="always", error_model="numpy")
@@ -191,7 +219,6 @@ PRELUDE: dict[str, Any] = {
     "__name__": __name__,
     "math": math,
     "np": np,
-    "exp": exp,
     "log": log,
     "log1p": log1p,
     "power": power,
@@ -208,3 +235,4 @@ COMPILER = (
     *(ENTRY.__name__, INNER.__name__, inspect.getsource(lowering)),
 )
 """What decides the machine code beside the text of a kernel."""
+PRELUDE["exp"] = _scalar(exp).function
