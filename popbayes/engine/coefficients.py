@@ -56,6 +56,11 @@ class Layout:
         return self.n_modes * (len(self.rows) + 1)
 
     @property
+    def n_stream(self) -> int:
+        """Columns of what a stream was resolved to."""
+        return N_STREAM + (2 * self.n_modes if self.streams else 0)
+
+    @property
     def n_kept(self) -> int:
         """Columns of what is kept of each record."""
         return self.given + (2 + 2 * self.n_modes if self.streams else 0)
@@ -66,7 +71,7 @@ class Layout:
         return (
             Buffer("lanes", width=self.width),
             Buffer("record", width=self.n_kept),
-            Buffer("stream", width=N_STREAM),
+            Buffer("stream", width=self.n_stream),
             Buffer("stream", width=2, integer=True),
         )
 

@@ -185,7 +185,7 @@ def linear_kernels(
         "GIVEN": layout.given,
         "WIDTH": layout.width,
         "N_KEPT": layout.n_kept,
-        "N_STREAM": modal.N_STREAM,
+        "N_STREAM": layout.n_stream,
         "N_ADJOINT": adjoint_inputs.N_ADJOINT,
         "WEIGHTS": layout.weights,
         "OBSERVED": layout.observed,

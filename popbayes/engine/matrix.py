@@ -9,6 +9,7 @@ import numpy as np
 
 from popbayes.engine.exponential import apply, apply_transposed, solve_in_place
 from popbayes.engine.exponential_calls import exponential, pull_exponential, pull_train_of, train_of
+from popbayes.engine.modal import K_STRENGTH
 from popbayes.engine.schedule import F_AMT, F_RATE, S_CHANNEL
 
 # Bound by specialise(); the values here only let the module be read and checked.
@@ -85,9 +86,9 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
             z[i] += k * y[i]
 
 
-def give_doses(k, s, coefs, seg, col, amount, u, n, interval, kept, z):
+def give_doses(k, s, coefs, seg, col, u, n, time, streams, kept, z):
     """Boluses of a stream; nothing is kept of them."""
-    add_piece(z, coefs, seg, col, amount, 0.0, u, n, interval, 0)
+    add_piece(z, coefs, seg, col, streams[s, K_STRENGTH], 0.0, u, n, time, 0)
 
 
 def pull_doses(k, coefs, gcoefs, seg, col, amount, u, kept, mu):

@@ -17,7 +17,18 @@ import math
 
 import numpy as np
 
-from popbayes.engine.pieces import FOREVER, count, ended, first_before, phi, train
+from popbayes.engine.pieces import (
+    FOREVER,
+    SERIES_BELOW,
+    apart,
+    count,
+    ended,
+    first_before,
+    long_train,
+    phi,
+    short_train,
+    train,
+)
 from popbayes.engine.quick_exp import exp
 from popbayes.engine.schedule import (
     BOLUS,
@@ -62,7 +73,11 @@ MOST_OVERLAPPING = 10_000
 
 # Columns of the streams' work array, filled at the dose record.
 K_STRENGTH, K_WIDTH, K_START, K_NUMBER, K_SHIFT, K_NEXT, K_GIVEN, K_STAGES, K_PACE = 0, 1, 2, 3, 4, 5, 6, 7, 8
-N_STREAM = 9
+# The segment that the rest are of, and for each mode what is left of a dose when the next is given, and the
+# sum of a train that has no end.
+K_SEGMENT, K_LEFT = 9, 10
+N_STREAM = 10
+"""Columns without those of the modes."""
 
 
 def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
@@ -92,12 +107,25 @@ def add_piece(z, coefs, seg, col, k, w, u, n, interval, past):
                     z[(N_MODES - 1) * N_ROWS + r] -= part
 
 
-def give_doses(k, s, coefs, seg, col, amount, u, n, interval, kept, z):
-    """Add `n` boluses of stream `s` in the interval that ends at record `k`, the last of them `u` ago.
+def note_interval(s, coefs, seg, time, streams):
+    """Note what a stream's interval comes to in each mode, unless it is known for this segment."""
+    if streams[s, K_SEGMENT] == seg:
+        return
+    streams[s, K_SEGMENT] = seg
+    for m in range(N_MODES):
+        left, once = apart(coefs[seg, m] * time)
+        streams[s, K_LEFT + 2 * m] = left
+        streams[s, K_LEFT + 2 * m + 1] = once
+
+
+def give_doses(k, s, coefs, seg, col, u, n, time, streams, kept, z):
+    """Add `n` boluses of a stream, a `time` apart, given in the interval until record `k`, the last `u` ago.
 
     What a unit of it came to in each mode, and the part of its derivative that is the train's, are kept
     for the adjoint: of one stream in an interval, there are seldom two.
     """
+    if n != 1:
+        note_interval(s, coefs, seg, time, streams)
     first = kept[k, GIVEN] < 0.0
     if first:
         kept[k, GIVEN] = s
@@ -107,13 +135,17 @@ def give_doses(k, s, coefs, seg, col, amount, u, n, interval, kept, z):
         v = exp(-rate * u) if u > 0.0 else 1.0
         slope = 0.0
         if n != 1:
-            total, moment = train(rate * interval, n)
-            slope = interval * v * moment
+            x = rate * time
+            if n * x < SERIES_BELOW:
+                total, moment = short_train(x, n)
+            else:
+                total, moment = long_train(x, n, streams[s, K_LEFT + 2 * m], streams[s, K_LEFT + 2 * m + 1])
+            slope = time * v * moment
             v *= total
         if first:
             kept[k, GIVEN + 2 + m] = v
             kept[k, GIVEN + 2 + N_MODES + m] = slope
-        v *= amount
+        v *= streams[s, K_STRENGTH]
         for r in range(FIRST_ROW[m], N_ROWS):
             z[m * N_ROWS + r] += coefs[seg, N_MODES + (m * N_ROWS + r) * N_COLS + col] * v
 
@@ -153,6 +185,7 @@ def resolve(s, time, coefs, seg, si, sf, streams):
     streams[s, K_NUMBER] = si[s, S_DOSES]
     streams[s, K_SHIFT] = 0.0
     streams[s, K_GIVEN] = 0.0
+    streams[s, K_SEGMENT] = -1.0
 
 
 def start_constant(s, coefs, seg, si, sf, z):
@@ -269,7 +302,7 @@ def advance_stream(k, s, t0, t1, coefs, seg, si, sf, streams, kept, z):
     if due > given:
         u = max(0.0, t1 - (start + (due - 1) * interval))
         col = COLUMN[si[s, S_CHANNEL]]
-        give_doses(k, s, coefs, seg, col, streams[s, K_STRENGTH], u, due - given, interval, kept, z)
+        give_doses(k, s, coefs, seg, col, u, due - given, interval, streams, kept, z)
         streams[s, K_GIVEN] = due
         streams[s, K_NEXT] = start + due * interval
     return due < n
@@ -288,6 +321,7 @@ def give_bolus(s, coefs, seg, si, sf, z):
 # In the order in which they are compiled: each after those that it calls.
 TEMPLATES = (
     add_piece,
+    note_interval,
     give_doses,
     resolve,
     start_constant,

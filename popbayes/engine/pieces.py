@@ -55,6 +55,30 @@ def dphi(x):
 
 
 @numba.njit(**_JIT)
+def apart(x):
+    """What is left of a dose when the next is given, and the sum of a train that has no end."""
+    left = exp(-x)
+    return left, 1.0 / (x * series(x)[0] if x < SERIES_BELOW else 1.0 - left)
+
+
+@numba.njit(**_JIT)
+def short_train(x, n):
+    """`train` where all of it is short of `SERIES_BELOW`."""
+    mean, slope = series(x)
+    all_mean, all_slope = series(n * x)
+    total = n * all_mean / mean
+    return total, (n * n * all_slope - total * slope) / mean
+
+
+@numba.njit(**_JIT)
+def long_train(x, n, left, once):
+    """`train` where it is not; `left` and `once` are those of `apart`, the same for any `n`."""
+    all_left = exp(-n * x)
+    total = (1.0 - all_left) * once
+    return total, (n * all_left - total * left) * once
+
+
+@numba.njit(**_JIT)
 def train(x, n):
     r"""Sum of a train and its derivative: :math:`S_n(x)` and :math:`S_n'(x) = -\sum_j j e^{-jx}`.
 
@@ -67,18 +91,13 @@ def train(x, n):
     """
     if n == 1:
         return 1.0, 0.0
-    small = x < SERIES_BELOW
-    mean, slope = series(x) if small else (1.0, 0.0)
-    if n != FOREVER and n * x < SERIES_BELOW:
-        all_mean, all_slope = series(n * x)
-        total = n * all_mean / mean
-        return total, (n * n * all_slope - total * slope) / mean
-    left = exp(-x)
-    once = 1.0 / (x * mean if small else 1.0 - left)
-    all_left = 0.0 if n == FOREVER else exp(-n * x)
-    total = (1.0 - all_left) * once
-    ends = 0.0 if n == FOREVER else n * all_left
-    return total, (ends - total * left) * once
+    if n == FOREVER:
+        left, total = apart(x)
+        return total, -left * total * total
+    if n * x < SERIES_BELOW:
+        return short_train(x, n)
+    left, once = apart(x)
+    return long_train(x, n, left, once)
 
 
 @numba.njit(**_JIT)
