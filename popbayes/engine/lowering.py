@@ -16,6 +16,8 @@ from numba.core.compiler import Compiler, CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 
+LEVEL = 2
+"""Of optimisation: the third takes a twentieth longer to compile, and kernels are no faster for it."""
 NOT_NEEDED = {
     "WithLifting",
     "InlineClosureLikes",
@@ -56,7 +58,7 @@ class EntryLibrary(JITCodeLibrary):
             if not one.is_declaration and one.name not in self._own:
                 one.linkage = "internal"
                 one.name = f"{one.name}.{mark}"
-        passes, builder = self._codegen._module_pass_manager()
+        passes, builder = self._codegen._module_pass_manager(opt=LEVEL)
         with self._recorded_timings.record("Module passes", builder):
             passes.run(self._final_module, builder)
 

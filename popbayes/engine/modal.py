@@ -73,6 +73,7 @@ MOST_OVERLAPPING = 10_000
 
 # Columns of the streams' work array, filled at the dose record.
 K_STRENGTH, K_WIDTH, K_START, K_NUMBER, K_SHIFT, K_NEXT, K_GIVEN, K_STAGES, K_PACE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+NO_RECORD = -1
 # The segment that the rest are of, and for each mode what is left of a dose when the next is given, and the
 # sum of a train that has no end.
 K_SEGMENT, K_LEFT = 9, 10
@@ -122,11 +123,11 @@ def give_doses(k, s, coefs, seg, col, u, n, time, streams, kept, z):
     """Add `n` boluses of a stream, a `time` apart, given in the interval until record `k`, the last `u` ago.
 
     What a unit of it came to in each mode, and the part of its derivative that is the train's, are kept
-    for the adjoint: of one stream in an interval, there are seldom two.
+    for the adjoint: of one stream in an interval, there are seldom two, and not of doses at a record itself.
     """
     if n != 1:
         note_interval(s, coefs, seg, time, streams)
-    first = kept[k, GIVEN] < 0.0
+    first = k >= 0 and kept[k, GIVEN] < 0.0
     if first:
         kept[k, GIVEN] = s
         kept[k, GIVEN + 1] = n
@@ -236,7 +237,7 @@ def start_steady(s, time, coefs, seg, si, sf, streams, z):
     streams[s, K_SHIFT] = j - 1
 
 
-def start_stream(s, time, coefs, seg, si, sf, streams, z):
+def start_stream(s, time, coefs, seg, si, sf, streams, kept, z):
     """Give what is due at the dose record itself; tell whether more is to come."""
     if INFUSIONS:
         if si[s, S_KIND] == CONSTANT:
@@ -255,7 +256,9 @@ def start_stream(s, time, coefs, seg, si, sf, streams, z):
     due = count(time, start, interval, n)
     if due > 0:
         u = max(0.0, time - (start + (due - 1) * interval))
-        add_piece(z, coefs, seg, COLUMN[si[s, S_CHANNEL]], streams[s, K_STRENGTH], 0.0, u, due, interval, 0)
+        give_doses(
+            np.int64(NO_RECORD), s, coefs, seg, COLUMN[si[s, S_CHANNEL]], u, due, interval, streams, kept, z
+        )
     streams[s, K_GIVEN] = due
     streams[s, K_NEXT] = start + due * interval
     return due < n

@@ -170,7 +170,7 @@ def walk_events(i, coefs, events, pred, kept, streams, log, work):
                 running = 0
         for s in range(ri[k, R_FIRST], ri[k, R_FIRST] + ri[k, R_STREAMS]):
             if STREAMS:
-                if start_stream(s, t1, coefs, seg, si, sf, streams, z):
+                if start_stream(s, t1, coefs, seg, si, sf, streams, kept, z):
                     active[running] = s
                     running += 1
             else:
