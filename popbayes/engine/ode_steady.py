@@ -40,7 +40,7 @@ from popbayes.engine.pieces import TIE, first_before
 from popbayes.engine.schedule import BOLUS, CONSTANT, F_II, F_RATE, S_KIND, S_STEADY
 
 # Bound by ode.py; the values here only let the module be read and checked.
-N_STATES = N_MODES = N_ROWS = N_GIVEN = WIDTH = RATES = INIT = Y_AT = 0
+N_STATES = N_MODES = N_ROWS = N_GIVEN = WIDTH = RATES = INIT = RTOL = Y_AT = 0
 X = Z = U = V = K = PEAK = MU = NU = GU = GV = 0
 T_BOLUS = 1.0
 
@@ -49,8 +49,10 @@ MOST_OVERLAPPING = 10_000
 MOST_NEWTON = 40
 WARM_UP = 3
 ENOUGH = 0.01
-"""Newton stops where an interval changes the state by this part of the tolerance of a step, or where it
-changes it by less than the tolerance and no longer improves."""
+"""Newton stops where an interval changes the state by this part of a step's tolerance, or by less than the
+tolerance and no longer improves."""
+SHORT = 0.01
+"""Part of a state below which the last of Newton's steps must lie."""
 DIFFERENCE = 1e-4
 """Relative distance of the points whose differences make the Jacobian: far above the steps' error."""
 STEPS_LONG = 40
@@ -130,6 +132,57 @@ def find_modes(s, t, interval, running, first, full, guess, modes, seg, coefs, s
             modes[j] = -w[Z + j] / math.expm1(-coefs[seg, RATES + m] * interval)
 
 
+def is_steady(step, matrix, guess, seg, coefs, w):
+    """Whether a state that an interval changes by little is one to which doses lead.
+
+    Where more comes in than can leave, an interval changes a state that is large enough by little of it. But
+    Newton's step is no small part of it, or an error of the size of the tolerance moves it by all of itself.
+    """
+    moved = np.empty(N_STATES)
+    for i in range(N_STATES):
+        moved[i] = scale_of(i, abs(guess[i]), seg, coefs, w)
+        if not abs(step[i]) * coefs[seg, RTOL] <= SHORT * moved[i]:
+            return False
+    back_substitute(matrix, np.int64(0), np.int64(N_STATES), moved, np.int64(0))
+    for i in range(N_STATES):
+        if not abs(moved[i]) * coefs[seg, RTOL] <= scale_of(i, abs(guess[i]), seg, coefs, w):
+            return False
+    return True
+
+
+def slopes_of_map(
+    matrix,
+    change,
+    s,
+    t,
+    interval,
+    running,
+    first,
+    full,
+    guess,
+    modes,
+    seg,
+    coefs,
+    si,
+    streams,
+    w,
+    tape,
+    slots,
+):
+    """Fill in `matrix` with the factors of the Jacobian of ``x - P(x)``; `change` is ``P(guess) - guess``."""
+    n = N_STATES
+    for j in range(n):
+        was = guess[j]
+        delta = DIFFERENCE * max(abs(was), 1e-3 * w[PEAK + j]) + 1e-30
+        guess[j] = was + delta
+        map_once(s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots)
+        guess[j] = was
+        for i in range(n):
+            matrix[i * n + j] = (guess[i] + change[i] - w[X + i]) / delta
+        matrix[j * n + j] += 1.0
+    factorise(matrix, np.int64(0), n)
+
+
 def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots):
     """Newton's method on the map over one interval, from `guess`; tells whether it arrived."""
     n = N_STATES
@@ -144,46 +197,34 @@ def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, 
             change[i] = w[X + i] - guess[i]
             scale = scale_of(i, max(abs(guess[i]), abs(w[X + i])), seg, coefs, w)
             size = max(size, abs(change[i]) / scale) if change[i] == change[i] else math.inf
-        if size <= ENOUGH or (size <= 1.0 and size > 0.5 * before):
+        arrived = size <= ENOUGH or (size <= 1.0 and size > 0.5 * before)
+        if arrived and trial <= WARM_UP:
             return True
         if size == math.inf:
             return False
-        if trial < WARM_UP or size > 2.0 * before:
+        if trial < WARM_UP or (size > 2.0 * before and not arrived):
             # still far, or astray: dose on
             for i in range(n):
                 guess[i] = w[X + i]
             stale = True
             before = math.inf
             continue
-        if stale or size > 0.1 * before:
-            for j in range(n):
-                was = guess[j]
-                delta = DIFFERENCE * max(abs(was), 1e-3 * w[PEAK + j]) + 1e-30
-                guess[j] = was + delta
-                map_once(
-                    s,
-                    t,
-                    interval,
-                    running,
-                    first,
-                    full,
-                    guess,
-                    modes,
-                    seg,
-                    coefs,
-                    si,
-                    streams,
-                    w,
-                    tape,
-                    slots,
-                )
-                guess[j] = was
-                for i in range(n):
-                    matrix[i * n + j] = (guess[i] + change[i] - w[X + i]) / delta
-                matrix[j * n + j] += 1.0
-            factorise(matrix, np.int64(0), n)
+        fresh = stale or size > 0.1 * before
+        if fresh:
+            slopes_of_map(
+                matrix, change, s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams,
+                w, tape, slots,
+            )  # fmt: skip
             stale = False
         back_substitute(matrix, np.int64(0), n, change, np.int64(0))
+        if arrived and is_steady(change, matrix, guess, seg, coefs, w):
+            if fresh:
+                # the tape must be that of the state itself
+                map_once(
+                    s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape,
+                    slots,
+                )  # fmt: skip
+            return True
         for i in range(n):
             positive = guess[i] >= 0.0
             guess[i] += change[i]
@@ -258,10 +299,7 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
 
 
 def constant_interval(s, t, seg, coefs, si, sf, w, tape, slots):
-    """Length of time over which a constant infusion at steady state must change nothing.
-
-    Any will do for a fixed point; this one is as long as some steps take, so that it suits the system.
-    """
+    """Length of time over which a constant infusion at steady state must change nothing: some steps."""
     if N_STATES == 0:
         return 1.0
     row = slots[ROW]
@@ -347,5 +385,14 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
     return begin - WIDTH
 
 
-FORWARD = (period, map_once, find_modes, find_states, constant_interval, start_steady)
+FORWARD = (
+    period,
+    map_once,
+    find_modes,
+    is_steady,
+    slopes_of_map,
+    find_states,
+    constant_interval,
+    start_steady,
+)
 BACKWARD = (sweep_period, pull_steady)

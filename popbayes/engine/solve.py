@@ -120,7 +120,7 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
     ------
     ValueError
         A parameter is missing or unknown, not finite or negative, a subject has no row, or the model
-        cannot take a dosing record, or a steady state does not exist.
+        cannot take a dosing record, a steady state does not exist, or a closed form has no value.
 
     Warns
     -----
@@ -149,6 +149,8 @@ def solve(structural: Any, data: Any, parameters: Mapping[str, float] | pd.DataF
         },
     )
     _check_steady_states(events, out)
+    if not is_ode(structural):
+        _check_finite(events, out, by_subject)
     _warn_of_failures(structural, events, failed)
     for what, column in (("time", "TIME"), *((name, "DV") for name in structural.outputs)):
         if column in events.units:
@@ -166,9 +168,24 @@ def _check_steady_states(events: EventTable, out: xr.Dataset) -> None:
         k = int(np.flatnonzero(steady)[0])
         raise ValueError(
             f"row {events.row[k]} (ID {events.subjects[events.record_subject[k]]}) asks for a steady state "
-            "that does not exist with these parameters: nothing is eliminated, or more comes in than can be "
-            "eliminated, or more than 10,000 infusions would run at once. Check the parameters, II and RATE."
+            "that does not exist with these parameters: nothing is eliminated, or nothing leaves one of the "
+            "compartments (a Q of 0), or more comes in than can be eliminated, or more than 10,000 infusions "
+            "would run at once. Check the parameters, II and RATE."
         )
+
+
+def _check_finite(events: EventTable, out: xr.Dataset, by_subject: Mapping[str, np.ndarray]) -> None:
+    """Refuse parameters with which the formulas have no value: rates that are 0 together, a volume of 0."""
+    for name, values in out.data_vars.items():
+        bad = np.flatnonzero(~np.isfinite(values.to_numpy()))
+        if len(bad):
+            i = events.obs_subject[bad[0]]
+            given = ", ".join(f"{n} = {v[i]:g}" for n, v in by_subject.items())
+            raise ValueError(
+                f"{name} of subject {events.subjects[i]} has no value with {given}. Where rates "
+                "are 0, the closed form may have none: write the model as a pk.LinearSystem, or leave out a "
+                "compartment that nothing reaches; a volume of 0 has no concentration."
+            )
 
 
 def _warn_of_failures(structural: Any, events: EventTable, failed: np.ndarray) -> None:

@@ -85,13 +85,20 @@ class Equation(AbstractCovariate):
         named = {name: np.float64(one.start()) for name, one in self.priors}
         try:
             with np.errstate(all="ignore"):
-                Formula(self.text).value({**columns, **named}, np)
+                found = np.asarray(Formula(self.text).value({**columns, **named}, np), dtype=float)
         except TypeError:
             raise ValueError(
                 f"The formula {self.text!r} does arithmetic with a column of text; compare it with a "
                 "value, as in "
                 "(SEX == 'F')."
             ) from None
+        bad = np.flatnonzero(~np.isfinite(np.atleast_1d(found)))
+        if len(bad):
+            where = ", ".join(f"{name} = {np.asarray(columns[name])[bad[0]]}" for name in self.columns)
+            raise ValueError(
+                f"The formula {self.text!r} has no finite value where {where}"
+                + (" (coefficients at the middle of their priors)." if named else ".")
+            )
 
     def log_factor(self, columns: Columns, values: Mapping[str, Values], parameter: str, xp: Any) -> Values:
         """Logarithm of the formula, by the rules for products and powers; NaN where it is negative."""

@@ -170,14 +170,15 @@ class Shrunk:
 class Select(AbstractCovariate):
     r"""Candidates of which the posterior selects: effects whose coefficients are shrunk together.
 
-    Each effect is one coefficient times a term on the log scale, such as ``Power("WT", ref=70)`` or
-    ``Categorical("SEX")`` of two levels. Coefficients are standardised by the SD of their terms over the
-    subjects of the first data; in tables and draws they are those of the effects themselves (``beta_CL_WT``).
+    Each effect is one coefficient times a term on the log scale, such as
+    ``Power("WT", ref=70, exponent=0)`` or `Categorical` of two levels. Coefficients are standardised by the
+    SD of their terms over the subjects of the first data; in tables and draws they are those of the effects
+    themselves (``beta_CL_WT``).
 
     Attributes
     ----------
     members : sequence of covariate effects
-        Their own coefficients are not stated: the prior here is theirs. (Write 0.)
+        Their own coefficients are not used, write 0 for them: the prior here is theirs.
     prior : Horseshoe or R2D2
     scales : tuple of float, optional
         SDs of the terms; taken from data where left out.

@@ -245,5 +245,9 @@ def cubic_rates(
     for _ in range(LAGUERRE_STEPS):
         smallest, largest = laguerre(smallest), laguerre(largest)
     # The iterations are not differentiated: one Newton step at a root has the root's derivatives.
-    found = [disconnected_grad(x) for x in (largest, a0 / (smallest * largest), smallest)]
+    # Where a peripheral compartment is cut off (Q is 0) the smallest is 0; the others solve a quadratic.
+    product = smallest * largest
+    cut_off = pt.eq(product, 0.0)
+    middle = pt.switch(cut_off, a1 / largest, a0 / pt.switch(cut_off, 1.0, product))
+    found = [disconnected_grad(x) for x in (largest, middle, smallest)]
     return [x - value(x) / slope(x) for x in found]

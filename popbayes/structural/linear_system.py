@@ -137,6 +137,11 @@ class LinearSystem(AbstractStructural):
         if not self.readings:
             raise ValueError('A LinearSystem needs an output, such as {"conc": "central / V"}.')
         for source, to, formula in self.flows:
+            if source is None:
+                raise ValueError(
+                    f"The rate {formula.text!r} leads from None to {to!r}: what comes in from outside is a "
+                    "dose, an infusion of constant rate for instance. None is where a rate leaves the body."
+                )
             for name in (source, to):
                 if name is not None:
                     self._known(name, f"the rate {formula.text!r}")

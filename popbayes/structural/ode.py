@@ -311,6 +311,11 @@ def _called(formula: Callable[..., Any], what: str, *arguments: Any) -> Any:
     except AttributeError as error:
         raise AttributeError(f"{what}: {error}") from error
     except TypeError as error:
+        if "converted to python float" in str(error).lower():
+            raise TypeError(
+                f"{what} uses a function of numbers, such as math.exp: write that of expressions, pt.exp "
+                "(import pytensor.tensor as pt)."
+            ) from error
         if "boolean" not in str(error).lower():
             raise
         raise TypeError(
@@ -358,6 +363,11 @@ class _Trace:
         """Program of an output."""
         if isinstance(formula, Mapping):
             return Program.from_dict(formula)
+        if not callable(formula):
+            raise TypeError(
+                f"The output {name!r} must be a function of states and parameters, such as "
+                f"lambda s, p: s.central / p.V, not {formula!r}."
+            )
         arguments = [Symbols(self.states), Symbols(self.p)]
         if len(inspect.signature(formula).parameters) == 3:
             arguments = [self.t, *arguments]
@@ -375,6 +385,9 @@ class _Trace:
             if isinstance(value, Mapping):
                 found[name] = Program.from_dict(value)
             else:
-                expression: Callable[..., Any] | Any = value(Symbols(self.p)) if callable(value) else value
-                found[name] = Program.of(expression, p, f"The initial state {name!r}")
+                what = f"The initial state {name!r}"
+                expression: Callable[..., Any] | Any = value
+                if callable(value):
+                    expression = _called(value, what, Symbols(self.p))
+                found[name] = Program.of(expression, p, what)
         return found

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -132,6 +133,40 @@ def test_the_step_after_a_dose_looks_at_what_the_dose_will_do(name):
     np.testing.assert_allclose(got, tight, rtol=10 * model.rtol)
 
 
+@pytest.mark.parametrize(
+    ("doses", "vmax", "conc"),
+    [
+        (Regimen().dose(100, ii=24, ss=1), 3.0, None),
+        (Regimen().dose(100, ii=24, ss=1), 4.1, None),
+        (Regimen().dose(100, ii=24, ss=1), 4.16, None),
+        (Regimen().dose(0, rate=5, ss=1), 4.0, None),
+        # a steady state far away: Km rate / (Vmax - rate)
+        (Regimen().dose(0, rate=3.9999, ss=1), 4.0, 39_999.0),
+        (Regimen().dose(0, rate=3, ss=1), 4.0, 3.0),
+    ],
+)
+def test_a_steady_state_that_does_not_exist_is_refused_and_one_that_does_is_found(doses, vmax, conc):
+    """A large enough amount changes by little of it in an interval, whatever comes in."""
+    model, values = pk.MichaelisMenten(), {"V": 20.0, "Vmax": vmax, "Km": 1.0}
+    if conc is None:
+        with pytest.raises(ValueError, match=r"row 1 \(ID 1\).*does not exist"):
+            solve(model, doses.sample([0, 12]), values)
+    else:
+        got = float(solve(model, doses.sample([0]), values)["conc"][0])
+        assert got == pytest.approx(conc, rel=1e-3)
+
+
+def test_nothing_accumulates_to_a_steady_state_where_nothing_leaves():
+    model = ode.System(
+        ("depot", "central"),
+        ("ka", "k"),
+        lambda t, s, p: {"depot": -p.ka * s.depot, "central": p.ka * s.depot - p.k * s.central},
+        {"conc": lambda s, p: s.central},
+    )
+    with pytest.raises(ValueError, match="does not exist"):
+        solve(model, Regimen().dose(100, ii=12, ss=1).sample([0, 12]), {"ka": 1.0, "k": 0.0})
+
+
 def test_gradients_equal_differences_of_a_tight_solution(saturable):
     design, _ = saturable
     model = michaelis_menten(solver="explicit")
@@ -211,6 +246,17 @@ def spoilt(**changes):
         ),
         ({"states": ("a", "a")}, ValueError, "'a' is named twice"),
         ({"initial": {"c": 1.0}}, ValueError, "initial has 'c'"),
+        (
+            {"initial": {"a": lambda p: p.z}},
+            AttributeError,
+            "The initial state 'a': There is no 'z'",
+        ),
+        ({"outputs": {"y": "b / k"}}, TypeError, "The output 'y' must be a function"),
+        (
+            {"rhs": lambda t, s, p: {"a": -p.k * math.exp(s.a), "b": 0.0}},
+            TypeError,
+            "rhs uses a function of numbers, .* pt.exp",
+        ),
         ({"inputs": {"a": "Tlag"}}, TypeError, r"inputs\['a'\] must be an ode.Input"),
         ({"outputs": {"y": lambda s, p: s.b / p.v}}, AttributeError, "The output 'y': There is no 'v'"),
         (

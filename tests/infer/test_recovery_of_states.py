@@ -127,7 +127,7 @@ def test_missing_covariates_are_recovered():
             ),
         ],
     )
-    dt = fit(made, data, draws=600, tune=600, chains=2, seed=3, progress=False)
+    dt = fit(made, data, draws=1500, tune=600, chains=2, seed=3, progress=False)
     truth = {"CL_pop": 3.0, "beta_CL_WT": 1.0, "beta_CL_SEX": 0.6, "omega": [0.15, 0.2], "sigma_prop": SIGMA}
     truth |= {"typical_WT": 65.0, "sd_WT": 0.15, "beta_WT_SEX": 0.2, "p_SEX": [0.4, 0.6]}
     check(dt, truth)

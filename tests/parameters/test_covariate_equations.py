@@ -139,6 +139,10 @@ def test_a_formula_says_which_names_and_functions_there_are():
         Formula("+".join(["WT"] * 400))
     with pytest.raises(ValueError, match="arithmetic with a column of text"):
         covariate.Equation("SEX * 2").check_columns(COLUMNS)
+    with pytest.raises(ValueError, match=r"'sqrt\(WT - 100\)' has no finite value where WT = 70"):
+        covariate.Equation("sqrt(WT - 100)").check_columns({"WT": np.array([120.0, 70.0])})
+    with pytest.raises(ValueError, match=r"no finite value where WT = 70.*middle of their priors"):
+        covariate.Equation("(WT - 70) ** a", a=-1.0).check_columns({"WT": np.array([120.0, 70.0])})
 
 
 def test_the_logarithm_of_a_formula_does_not_overflow():

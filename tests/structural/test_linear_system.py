@@ -216,6 +216,8 @@ def test_systems_that_make_no_sense_are_refused_by_name():
         pk.LinearSystem(two, flow, {"conc": "central ** 2"})
     with pytest.raises(ValueError, match=r"'Vmax / central' from 'depot' names the compartment"):
         pk.LinearSystem(two, {("depot", "central"): "Vmax / central"}, out)
+    with pytest.raises(ValueError, match=r"'k' leads from None to 'a'.*dose"):
+        pk.LinearSystem(("a",), rates={(None, "a"): "k", ("a", None): "k"}, outputs={"c": "a"})
     with pytest.raises(ValueError, match="needs an output"):
         pk.LinearSystem(two, flow, {})
     with pytest.raises(ValueError, match="different names"):

@@ -175,6 +175,32 @@ def test_amplitudes_are_the_modes_as_products(name):
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13, err_msg=f"{to}, {source}")
 
 
+@pytest.mark.parametrize(("cut_off", "kept"), [("Q", ("Q2", "V3")), ("Q2", ("Q", "V2"))])
+def test_three_compartments_of_which_one_is_cut_off_are_two(cut_off, kept):
+    given = {"CL": 3.0, "V1": 20.0, "Q": 2.0, "V2": 30.0, "Q2": 2.0, "V3": 30.0, cut_off: 0.0}
+    regimen = Regimen([1.0, 5.0, 30.0]).dose(100)
+    got = solve(pk.ThreeCompartment(), regimen, given)["conc"]
+    two = {"CL": 3.0, "V1": 20.0, "Q": given[kept[0]], "V2": given[kept[1]]}
+    np.testing.assert_allclose(got, solve(pk.TwoCompartment(), regimen, two)["conc"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "text"),
+    [
+        (pk.OneCompartment(also=("AUC",)), {"CL": 0.0, "V": 20.0}, r"AUC of subject 1 .*CL = 0, V = 20"),
+        (pk.OneCompartment(), {"CL": 1.0, "V": 0.0}, r"conc of subject 1 .*V = 0.*volume of 0"),
+        (
+            pk.ThreeCompartment(),
+            {"CL": 3.0, "V1": 20.0, "Q": 0.0, "V2": 30.0, "Q2": 0.0, "V3": 30.0},
+            r"conc of subject 1 .*Q = 0.*LinearSystem",
+        ),
+    ],
+)
+def test_parameters_with_which_a_closed_form_has_no_value_are_refused(model, values, text):
+    with pytest.raises(ValueError, match=text):
+        solve(model, Regimen([1.0, 5.0]).dose(100), values)
+
+
 def test_a_model_goes_through_json():
     model = pk.TwoCompartment(pk.FirstOrder(Tlag=True), pk.Intravenous(F=True))
     assert structural_from_dict(model.to_dict()) == model
