@@ -14,8 +14,8 @@ from popbayes.structural import pk
 from popbayes.structural.base import structural_from_dict
 from tests.engine.oracle import brute_force, by_expm
 from tests.engine.scenarios import PARAMETERS, SCENARIOS
-from tests.engine.test_gradients import compare
-from tests.tolerances import EXACT, SOLVER, STEADY
+from tests.engine.test_gradients import changing, compare, operation, richardson
+from tests.tolerances import EXACT, GRADIENT, SOLVER, STEADY
 
 VALUES = {
     **PARAMETERS,
@@ -182,3 +182,36 @@ def test_models_go_through_json_and_print(name):
     assert structural_from_dict(model.to_dict()) == model
     assert len(model.equations()) >= len(model.body_states) + 1
     assert all(line.count("{") == line.count("}") for line in model.latex())
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "transit" else pytest.mark.slow) for n in ALONE]
+)
+def test_parameters_that_change_within_a_subject(name):
+    """Changes that change nothing leave no trace; every segment has the derivative of its own parameters."""
+    for scenario in ("oral and intravenous", "reset"):
+        check_changes(MODELS[name], scenario)
+
+
+def check_changes(model, scenario):
+    design = Design.of(changing(scenario), ["X"])
+    op, arrays = operation(model, design)
+    same = [np.full(design.n_segment, VALUES[n]) for n in model.parameters]
+    alone = solve(model, SCENARIOS[scenario], values(model))["conc"]
+    np.testing.assert_allclose(op.run(*same, *arrays)[0], alone, rtol=EXACT["rtol"], atol=1e-12)
+    rng = np.random.default_rng(3)
+    vectors = [v * np.exp(0.1 * rng.normal(size=design.n_segment)) for v in same]
+    out = op.run(*vectors, *arrays)
+    cotangent = rng.normal(size=design.n_obs)
+    pulled = op.adjoint.run(*vectors, *arrays, cotangent, *out[1:])
+    for j, parameter in enumerate(model.parameters):
+        k = int(rng.integers(design.n_segment))
+
+        def target(value, j=j, k=k):
+            moved = [v.copy() for v in vectors]
+            moved[j][k] = value
+            return op.run(*moved, *arrays)[0] @ cotangent
+
+        expected = richardson(target, vectors[j][k])
+        scale = GRADIENT["rtol"] * (1.0 + abs(expected)) + GRADIENT["atol"]
+        assert abs(pulled[j][k] - expected) < scale, (parameter, k, pulled[j][k], expected)
