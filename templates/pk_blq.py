@@ -52,7 +52,7 @@ def main() -> None:
     pb.plot_vpc(pb.vpc(pb.simulate(model, data, seed=SEED))).savefig(OUT / "prior_vpc.png", dpi=150)
 
     # 4. Fit. Four chains of the No-U-Turn sampler; everything needed later is in the file.
-    dt = pb.fit(model, data, seed=SEED)
+    dt = pb.fit(model, data, draws=2000, target_accept=0.95, seed=SEED)
     pb.save(dt, OUT / "fit.nc")
 
     # 5. Diagnose. The lower panel of the check is the percentage below the limit, observed and simulated.
