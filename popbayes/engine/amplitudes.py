@@ -7,13 +7,13 @@ A segment's coefficients hold, where `walk` has weights, what each output sees o
 (`WEIGHTS`), then what each compartment holds of it (`AMOUNTS`, mode by mode).
 """
 
+from popbayes.engine.walk import CANCELLED
+
 # Bound by specialise(); the values here only let the module be read and checked.
 N_MODES = N_COLS = 0
 WEIGHTS = AMOUNTS = 0
 FIRST_AMOUNT: tuple[int, ...] = ()
 N_COLUMN: tuple[int, ...] = ()
-# Modes that add up to less than this part of their size have cancelled.
-CANCELLED = 4e-15
 
 
 def change(z, x, coefs, old, seg):

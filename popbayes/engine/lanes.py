@@ -10,12 +10,11 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 
-import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Variable
 
 from popbayes.engine.buffers import LANE_BITS, LANES
 from popbayes.engine.expression import assignments, share_reciprocals, simplify
+from popbayes.engine.formula_kernels import function_text, pulled
 from popbayes.engine.specialise import Kernel, compile_source
 
 ARRAYS = ("coefs", "gcoefs")
@@ -66,7 +65,7 @@ def value_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequen
         *(f"        {line}" for line in body.lines),
         *(f"        coefs[{_lane(i)}] = {r}" for i, r in enumerate(body.results)),
     ]
-    source = _function("coefficients", "theta, low, high, coefs", lines)
+    source = function_text("coefficients", "theta, low, high, coefs", lines)
     return compile_source(source, "coefficients", {"foreign": body.env})
 
 
@@ -77,13 +76,7 @@ def pull_kernel(
 
     `values` are those that are differentiated, the first of `n_coefficients`.
     """
-    seeds = [pt.dscalar(f"g{i}") for i in range(len(values))]
-    terms = [g * v for g, v in zip(seeds, values, strict=True)]
-    total = sum(terms[1:], terms[0])
-    derivatives = grad(
-        total, list(p.values()), disconnected_inputs="ignore", return_disconnected="disconnected"
-    )
-    live = [(i, d) for i, d in enumerate(derivatives) if not isinstance(d.type, DisconnectedType)]
+    seeds, live = pulled(p, values)
     given = {name: _lane(n_coefficients + i) for i, name in enumerate(names)}
     found = {i: _lane(n_coefficients + len(names) + i) for i, _ in live}
     inputs = {v: f"p_{n}" for n, v in p.items()} | {g: f"g_{i}" for i, g in enumerate(seeds)}
@@ -105,14 +98,9 @@ def pull_kernel(
         f"        lane = k & {LANES - 1}",
         *(f"        gtheta[k, {i}] += gcoefs[{at}]" for i, at in found.items()),
     ]
-    source = _function("pull_coefficients", "theta, low, high, gcoefs, gtheta", lines)
+    source = function_text("pull_coefficients", "theta, low, high, gcoefs, gtheta", lines)
     return compile_source(source, "pull_coefficients", {"foreign": body.env})
 
 
 def _lane(column: int) -> str:
     return f"row, {LANES * column} + lane"
-
-
-def _function(name: str, arguments: str, lines: Sequence[str]) -> str:
-    body = "\n    ".join([*lines, "return"])
-    return f"def {name}({arguments}):\n    {body}\n"

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, grad
 from pytensor.graph.basic import Variable
 
 from popbayes.engine import (
@@ -30,9 +29,8 @@ from popbayes.engine import (
 )
 from popbayes.engine.coefficients import Layout, coefficients_of
 from popbayes.engine.declaration import EXPONENTIAL, LinearDeclaration, Symbols
-from popbayes.engine.expression import assignments, share_reciprocals, simplify
 from popbayes.engine.schedule import Features
-from popbayes.engine.specialise import Kernel, compile_source, specialise
+from popbayes.engine.specialise import Kernel, specialise
 
 NEAR = 1e-3
 """Relative gap of two rates below which the closed form is not evaluated at the point itself: there
@@ -79,39 +77,6 @@ class LinearKernels:
 
 def _symbols(names: Sequence[str]) -> dict[str, Variable]:
     return {name: pt.dscalar(name) for name in names}
-
-
-def _loads(names: Sequence[str]) -> list[str]:
-    return [f"p_{name} = theta[k, {i}]" for i, name in enumerate(names)]
-
-
-def _source(name: str, arguments: str, lines: Sequence[str]) -> str:
-    body = "\n    ".join([*lines, "return"])
-    return f"def {name}({arguments}):\n    {body}\n"
-
-
-def _value_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequence[Variable]) -> Kernel:
-    """``coefficients(theta, k, coefs)``: fill row `k` of `coefs` with the coefficients of segment `k`."""
-    body = assignments({v: f"p_{n}" for n, v in p.items()}, simplify(values))
-    stores = [f"coefs[k, {i}] = {r}" for i, r in enumerate(body.results)]
-    source = _source("coefficients", "theta, k, coefs", _loads(names) + body.lines + stores)
-    return compile_source(source, "coefficients", {"foreign": body.env})
-
-
-def _pull_kernel(names: Sequence[str], p: Mapping[str, Variable], values: Sequence[Variable]) -> Kernel:
-    """``pull_coefficients(theta, k, gcoefs, gtheta)``: add `gcoefs[k]` times the coefficients' Jacobian."""
-    seeds = [pt.dscalar(f"g{i}") for i in range(len(values))]
-    terms = [g * v for g, v in zip(seeds, values, strict=True)]
-    total = sum(terms[1:], terms[0])
-    derivatives = grad(
-        total, list(p.values()), disconnected_inputs="ignore", return_disconnected="disconnected"
-    )
-    live = [(i, d) for i, d in enumerate(derivatives) if not isinstance(d.type, DisconnectedType)]
-    inputs = {v: f"p_{n}" for n, v in p.items()} | {g: f"gcoefs[k, {i}]" for i, g in enumerate(seeds)}
-    body = assignments(inputs, share_reciprocals([d for _, d in live]))
-    stores = [f"gtheta[k, {i}] += {r}" for (i, _), r in zip(live, body.results, strict=True)]
-    source = _source("pull_coefficients", "theta, k, gcoefs, gtheta", _loads(names) + body.lines + stores)
-    return compile_source(source, "pull_coefficients", {"foreign": body.env})
 
 
 def _templates(solution: str, layout: Layout) -> list[Callable[..., Any]]:

@@ -1,7 +1,8 @@
 """Kernel templates: the walk over one subject's events in modal coordinates.
 
 The state is kept as one number for each mode and tracked row, `z[m * N_ROWS + r]`; a row is an output
-(one row of parameters for each subject) or a compartment (parameters that change between records).
+(one row of parameters for each subject) or a compartment (parameters that change between records), or the
+amplitude of the mode is the only one (see `amplitudes`).
 Advancing multiplies by `exp(-rate * dt)`; doses add pieces (see `pieces`); where the parameters change,
 rows are summed over the modes and spread over the new modes. `adjoint.py` walks the same events
 backwards, so the cost of a gradient does not depend on how often parameters change.

@@ -27,7 +27,8 @@ from popbayes.engine import (
 )
 from popbayes.engine.buffers import Buffer
 from popbayes.engine.declaration import Symbols
-from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero, _pull_kernel, _value_kernel
+from popbayes.engine.formula_kernels import pull_kernel, value_kernel
+from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero
 from popbayes.engine.ode_declaration import OdeDeclaration, columns
 from popbayes.engine.ode_formulas import (
     Hoisted,
@@ -276,8 +277,8 @@ def ode_kernels(
     bound = _bound(structural, layout, features, len(formulas.rates), linear.stencil if linear else {})
     places = {name: bound[name] for name in ("D", "U", "K", "G", "GY", "GD", "MU", "GR", "JAC")}
     bound |= {
-        "coefficients": _value_kernel(names, variables, values),
-        "pull_coefficients": _pull_kernel(names, variables, values[: layout.size - layout.n_gaps]),
+        "coefficients": value_kernel(names, variables, values),
+        "pull_coefficients": pull_kernel(names, variables, values[: layout.size - layout.n_gaps]),
         "rhs": rhs_kernel(formulas.names, formulas.rates, features.infusions, places),
         "pull_rhs": pull_rhs_kernel(formulas.names, formulas.rates, places),
         "output": output_kernel(formulas.names, formulas.outputs, places),

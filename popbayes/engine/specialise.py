@@ -158,7 +158,8 @@ def specialise(
     names = template.__code__.co_names
     module = {n: template.__globals__[n] for n in names if n in template.__globals__ and n not in PRELUDE}
     used = {n: _lowered(v) for n, v in module.items()} | {n: bound[n] for n in names if n in bound}
-    source = rewrite(textwrap.dedent(inspect.getsource(template)))
+    source = textwrap.dedent(inspect.getsource(template))
+    source = rewrite(source[source.index("def ") :])  # without what decorates it in the scalar library
     return compile_source(source, template.__name__, used, entry=entry, inline=inline)
 
 
@@ -172,11 +173,7 @@ def _lowered(value: Any) -> Any:
 @cache
 def _scalar(function: numba.core.dispatcher.Dispatcher) -> Kernel:
     """Compile a function of the scalar library for other kernels."""
-    template = function.py_func
-    module = template.__globals__
-    used = {n: _lowered(module[n]) for n in template.__code__.co_names if n in module and n not in PRELUDE}
-    source = textwrap.dedent(inspect.getsource(template))
-    return compile_source(source[source.index("def ") :], template.__name__, used)
+    return specialise(function.py_func)
 
 
 @numba.njit(inline="always", error_model="numpy")
