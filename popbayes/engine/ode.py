@@ -22,6 +22,7 @@ from popbayes.engine import (
     ode_steady,
     ode_steps,
     ode_subjects,
+    ode_switches,
     ode_walk,
     stiff,
 )
@@ -40,7 +41,7 @@ from popbayes.engine.ode_formulas import (
     pull_rhs_kernel,
     rhs_kernel,
 )
-from popbayes.engine.ode_split import Linear, linear_part, tracked
+from popbayes.engine.ode_split import Linear, linear_part, rates_of_all, tracked
 from popbayes.engine.schedule import Features
 from popbayes.engine.specialise import Kernel, compile_source, specialise
 
@@ -49,13 +50,13 @@ SLOTS = 16
 
 
 ABSENT = ("explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "start_steady",
-          "pull_steady")  # fmt: skip
+          "pull_steady", "switch", "drop_off")  # fmt: skip
 """Templates of methods and events that a model does not need: nothing is compiled in their place."""
 
 
 COMPILED = {"drive", "explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "integrate", "note",
             "infuse", "advance", "period", "map_once", "start_steady", "walk_ode", "pull_row", "pull_steady",
-            "pull_drive", "factorise", "back_substitute", "put", "begin", "drop"}  # fmt: skip
+            "pull_drive", "factorise", "back_substitute", "put", "begin", "drop", "switch"}  # fmt: skip
 """Templates that are compiled by themselves; the others become part of those that call them."""
 
 
@@ -120,23 +121,24 @@ def _expression(value: Any) -> Variable:
 
 
 def _formulas(
-    structural: OdeDeclaration, p: Symbols, outputs: Sequence[str], changes: bool
+    structural: OdeDeclaration, p: Symbols, outputs: Sequence[str], features: Features
 ) -> tuple[Formulas, Linear | None]:
     t = pt.dscalar("t")
     symbols = {name: pt.dscalar(f"state_{name}") for name in structural.states}
-    linear = linear_part(structural, symbols, t, p)
     state = Symbols(symbols)
-    rates = structural.derivatives(t, state, p)
+    # a compartment that is turned off has no closed form
+    linear = None if features.switches else linear_part(structural, symbols, t, p)
+    rates = rates_of_all(structural, t, state, p)
     seen = structural.observables(t, state, p)
     solved = linear.states if linear else ()
-    own = [name for name in structural.integrated if name not in solved]
+    own = [name for name in structural.states if name not in solved]
     raw = [_expression(rates[name]) for name in own] + [_expression(seen[name]) for name in outputs]
     used = set(ancestors(raw))
-    rows = tracked(linear, [name for name in solved if symbols[name] in used], changes)
+    rows = tracked(linear, [name for name in solved if symbols[name] in used], features.changes)
     hoisted = Hoisted()
     moving = [t, *(symbols[name] for name in (*own, *rows))]
     cut = hoist(raw, moving, hoisted)
-    initials = structural.initials(p)
+    initials = {**dict.fromkeys(structural.states, 0.0), **structural.initials(p)}
     names = Names(
         t,
         tuple(symbols[name] for name in own),
@@ -197,7 +199,7 @@ def _layout(
     return values, layout
 
 
-def _places(layout: OdeLayout, n: int, dense: int) -> dict[str, int]:
+def _places(layout: OdeLayout, n: int, dense: int, switches: bool) -> dict[str, int]:
     """Where each piece of scratch lies in the kernels' array `w`."""
     m = layout.n_modes
     modes, rows = m * len(layout.rows), len(layout.rows)
@@ -212,7 +214,7 @@ def _places(layout: OdeLayout, n: int, dense: int) -> dict[str, int]:
             "JAC": dense * dense,
             "LU": dense * (dense + 1),
         },
-        **{"BASE": dense, "MOVE": dense},
+        **{"BASE": dense, "MOVE": dense, "ON": n if switches else 0},
     }
     places, at = {}, ode_steps.N_PACE
     for name, size in sizes.items():
@@ -238,7 +240,7 @@ def _bound(
         "N_STREAM": ode_walk.N_STREAM,
         "N_GIVEN": ode_pull.N_GIVEN,
         **layout.places,
-        **_places(layout, n, n if structural.solver != "explicit" else 0),
+        **_places(layout, n, n if structural.solver != "explicit" else 0, features.switches),
         "Y_AT": first,
         "Z_AT": first + 7 * n,
         "V_AT": first + 7 * n + layout.n_modes * len(layout.rows),
@@ -246,6 +248,7 @@ def _bound(
         "WIDTH": layout.width,
         "INFUSIONS": features.infusions,
         "CHANGES": features.changes,
+        "SWITCHES": features.switches,
         "STIFF": structural.solver != "explicit",
         "EXPLICIT": structural.solver != "stiff",
         "STIFF_FIRST": 1.0 if structural.solver == "stiff" else 0.0,
@@ -271,16 +274,17 @@ def ode_kernels(
     names = columns(structural)
     variables = {name: pt.dscalar(name) for name in names}
     p = Symbols(variables)
-    formulas, linear = _formulas(structural, p, outputs, features.changes)
+    formulas, linear = _formulas(structural, p, outputs, features)
     raw, layout = _layout(structural, p, formulas, linear, channels, features.changes)
     values = [_expression(v) for v in raw]
     bound = _bound(structural, layout, features, len(formulas.rates), linear.stencil if linear else {})
-    places = {name: bound[name] for name in ("D", "U", "K", "G", "GY", "GD", "MU", "GR", "JAC")}
+    places = {name: bound[name] for name in ("D", "U", "K", "G", "GY", "GD", "MU", "GR", "JAC", "ON")}
+    off = features.switches
     bound |= {
         "coefficients": value_kernel(names, variables, values),
         "pull_coefficients": pull_kernel(names, variables, values[: layout.size - layout.n_gaps]),
-        "rhs": rhs_kernel(formulas.names, formulas.rates, features.infusions, places),
-        "pull_rhs": pull_rhs_kernel(formulas.names, formulas.rates, places),
+        "rhs": rhs_kernel(formulas.names, formulas.rates, features.infusions, off, places),
+        "pull_rhs": pull_rhs_kernel(formulas.names, formulas.rates, off, places),
         "output": output_kernel(formulas.names, formulas.outputs, places),
         "pull_output": pull_output_kernel(formulas.names, formulas.outputs, places),
     }
@@ -290,11 +294,17 @@ def ode_kernels(
     if bound["EXPLICIT"]:
         templates += explicit.TEMPLATES
     if bound["STIFF"]:
-        bound["jacobian"] = jacobian_kernel(formulas.names, formulas.rates, places)
+        bound["jacobian"] = jacobian_kernel(formulas.names, formulas.rates, off, places)
         templates += [ode_steps.scale_of, *stiff.TEMPLATES]
     steady = features.infusions
-    templates += [*ode_steps.TEMPLATES, *ode_walk.TEMPLATES, *(ode_steady.FORWARD if steady else ())]
-    templates += [*ode_walk.LAST, *ode_pull.TEMPLATES, *(ode_steady.BACKWARD if steady else ())]
+    templates += [*ode_switches.TEMPLATES, *ode_steps.TEMPLATES, *ode_walk.TEMPLATES]
+    templates += [*(ode_steady.FORWARD if steady else ()), *ode_walk.MIDDLE]
+    templates += [
+        *(ode_switches.LAST if off else ()),
+        *ode_walk.LAST,
+        *ode_pull.TEMPLATES,
+        *(ode_steady.BACKWARD if steady else ()),
+    ]
     templates += [*ode_pull.LAST, *ode_subjects.TEMPLATES]
     for template in templates:
         name = template.__name__

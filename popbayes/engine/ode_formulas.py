@@ -114,11 +114,22 @@ def _function(
     return compile_source(source, name, {"foreign": env, **places})
 
 
-def rhs_kernel(names: Names, rates: Sequence[Variable], inputs: bool, places: Mapping[str, int]) -> Kernel:
-    """``rhs(HERE, to)``: write the states' rates, inputs at ``w[U:]`` included, to ``w[K + to:]``."""
+def _unless_off(value: str, i: int, switches: bool) -> str:
+    """A number, or 0 where state `i` is off: chosen, not multiplied, as what is off may be infinite."""
+    return f"(({value}) if w[ON + {i}] > 0.0 else 0.0)" if switches else value
+
+
+def rhs_kernel(
+    names: Names, rates: Sequence[Variable], inputs: bool, switches: bool, places: Mapping[str, int]
+) -> Kernel:
+    """``rhs(HERE, to)``: write the states' rates, inputs at ``w[U:]`` included, to ``w[K + to:]``.
+
+    With `switches`, the rate of a state that is off (0 at ``w[ON:]``) is 0.
+    """
     body = assignments(names.inputs, simplify(rates))
     add = " + w[U + {}]" if inputs else ""
-    stores = [f"w[K + to + {i}] = {r}{add.format(i)}" for i, r in enumerate(body.results)]
+    values = [_unless_off(f"{r}{add.format(i)}", i, switches) for i, r in enumerate(body.results)]
+    stores = [f"w[K + to + {i}] = {value}" for i, value in enumerate(values)]
     return _function("rhs", f"{HERE}, to", [*names.loads, *body.lines, *stores, "return"], body.env, places)
 
 
@@ -139,6 +150,7 @@ def _pull_lines(
     seeds: dict[Variable, str],
     where: tuple[str, str],
     add: bool,
+    switches: bool = False,
 ) -> tuple[list[str], dict[str, Any]]:
     live = [(i, d) for i, d in enumerate(derivatives) if d is not None]
     body = assignments({**names.inputs, **seeds}, share_reciprocals([d for _, d in live])) if live else None
@@ -152,20 +164,43 @@ def _pull_lines(
             continue
         target = f"w[{where[0]} + {i}]" if i < n else f"w[{where[1]} + {i - n}]"
         if i in results or not add:
-            stores.append(f"{target} {sign} {results.get(i, '0.0')}")
+            value = results.get(i, "0.0")
+            stores.append(f"{target} {sign} {_unless_off(value, i, switches and i < n)}")
     return [*names.loads, *(body.lines if body else []), *stores], body.env if body else {}
 
 
-def pull_rhs_kernel(names: Names, rates: Sequence[Variable], places: Mapping[str, int]) -> Kernel:
+def pull_rhs_kernel(
+    names: Names, rates: Sequence[Variable], switches: bool, places: Mapping[str, int]
+) -> Kernel:
     """``pull_rhs(HERE, to, gcoefs)``: ``w[G + to:]`` times the Jacobian of the rates.
 
     Derivatives by states go to ``w[GY + to:]``, by the driver to ``w[GD + stage:]`` (both are written), by
-    coefficients they are added to ``gcoefs[seg]``.
+    coefficients they are added to ``gcoefs[seg]``. With `switches`, states that are off have no part.
     """
     seeds = [pt.dscalar(f"g{i}") for i in range(len(rates))]
     texts = {g: f"w[G + to + {i}]" for i, g in enumerate(seeds)}
-    lines, env = _pull_lines(names, _pulled(names, rates, seeds), texts, ("GY + to", "GD + stage"), add=False)
+    if switches:
+        lines, env = _pull_by_rate(names, rates, seeds, texts)
+    else:
+        derivatives = _pulled(names, rates, seeds)
+        lines, env = _pull_lines(names, derivatives, texts, ("GY + to", "GD + stage"), add=False)
     return _function("pull_rhs", f"{HERE}, to, gcoefs", [*lines, "return"], env, places)
+
+
+def _pull_by_rate(
+    names: Names, rates: Sequence[Variable], seeds: Sequence[Variable], texts: dict[Variable, str]
+) -> tuple[list[str], dict[str, Any]]:
+    """The products rate by rate, those left out whose state is off: there they may be infinite."""
+    lines = [*names.loads, *(f"w[GY + to + {i}] = 0.0" for i in range(len(names.states)))]
+    lines += [f"w[GD + stage + {i}] = 0.0" for i in range(len(names.driven))]
+    env: dict[str, Any] = {}
+    for i, (rate, seed) in enumerate(zip(rates, seeds, strict=True)):
+        derivatives = _pulled(names, [rate], [seed])
+        own, more = _pull_lines(names, derivatives, texts, ("GY + to", "GD + stage"), True, switches=True)
+        block = own[len(names.loads) :]
+        lines += [f"if w[ON + {i}] > 0.0:", *(f"    {line}" for line in block)] if block else []
+        env |= more
+    return lines, env
 
 
 def output_kernel(names: Names, values: Sequence[Variable], places: Mapping[str, int]) -> Kernel:
@@ -193,7 +228,9 @@ def pull_output_kernel(names: Names, values: Sequence[Variable], places: Mapping
     return _function("pull_output", f"out, g, {HERE}, gcoefs", [*lines, "return"], env, places)
 
 
-def jacobian_kernel(names: Names, rates: Sequence[Variable], places: Mapping[str, int]) -> Kernel:
+def jacobian_kernel(
+    names: Names, rates: Sequence[Variable], switches: bool, places: Mapping[str, int]
+) -> Kernel:
     """``jacobian(HERE)``: derivatives of the rates by the states to ``w[JAC:]``, row by row."""
     n = len(rates)
     lines: list[str] = [f"w[JAC + {i}] = 0.0" for i in range(n * n)]
@@ -207,6 +244,6 @@ def jacobian_kernel(names: Names, rates: Sequence[Variable], places: Mapping[str
     if body:
         lines += body.lines
         stores = zip(entries, body.results, strict=True)
-        lines += [f"w[JAC + {i * n + j}] = {value}" for (i, j, _), value in stores]
+        lines += [f"w[JAC + {i * n + j}] = {_unless_off(value, i, switches)}" for (i, j, _), value in stores]
     env = body.env if body else {}
     return _function("jacobian", HERE, [*names.loads, *lines, "return"], env, places)

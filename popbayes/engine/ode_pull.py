@@ -28,6 +28,7 @@ from popbayes.engine.ode_steps import (
     T_START,
     T_STEADY,
     T_STEP,
+    T_SWITCH,
 )
 from popbayes.engine.ode_walk import K_STRENGTH
 from popbayes.engine.schedule import (
@@ -46,7 +47,7 @@ from popbayes.engine.schedule import (
 N_STATES = N_MODES = N_ROWS = N_COLS = N_STREAM = 0
 TRANSFERS = INIT = RATES = Y_AT = Z_AT = V_AT = ONE_AT = WIDTH = 0
 X = Z = U = V = ONE = K = MU = NU = GU = GV = G = GD = GR = 0
-INFUSIONS = CHANGES = STIFF = EXPLICIT = True
+INFUSIONS = CHANGES = STIFF = EXPLICIT = SWITCHES = True
 TARGET: tuple[int, ...] = ()
 DRIVEN: tuple[int, ...] = ()
 SLOT_F: tuple[int, ...] = ()
@@ -62,7 +63,7 @@ def _unbound(*_):
 
 
 rhs = drive = put = pull_output = pull_drive = pull_explicit = pull_stiff = _unbound
-read_driver = pull_change = pull_steady = _unbound
+read_driver = pull_change = pull_steady = set_off = empty = pull_switch = _unbound
 
 
 def state_at(row, tape, w):
@@ -172,12 +173,15 @@ def pull_observation(row, tape, coefs, gcoefs, ri, gpred, w):
     """Adjoint of an observation."""
     k = int(tape[row + C_STEP])
     seg = int(tape[row + C_SEGMENT])
+    if SWITCHES:
+        set_off(int(tape[row + C_EXTRA]), w)
     state_at(row, tape, w)
     read_driver(w)
     for r in range(N_ROWS):
         w[GR + r] = 0.0
     g = gpred[ri[k, R_OBS]]
     pull_output(ri[k, R_OUTPUT], g, tape[row + C_TIME], w, X, 0, w, coefs, seg, gcoefs)
+    empty(MU, w)
     for r in range(N_ROWS):
         for m in range(N_MODES):
             w[NU + m * N_ROWS + r] += w[GR + r]
@@ -247,6 +251,9 @@ def pull_row(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
         if CHANGES:
             state_at(row, tape, w)
             pull_change(int(tape[row + C_SEGMENT]), coefs, w, gcoefs)
+    elif kind == T_SWITCH:
+        if SWITCHES:
+            pull_switch(row, tape, w)
 
 
 def pull_tape(first, last, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):

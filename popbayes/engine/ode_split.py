@@ -19,7 +19,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors
 
-from popbayes.engine.declaration import ClosedForm, Symbols
+from popbayes.engine.declaration import ClosedForm, Expression, Symbols
 from popbayes.engine.expression import assignments
 from popbayes.engine.ode_declaration import OdeDeclaration
 from popbayes.engine.specialise import PRELUDE
@@ -77,6 +77,25 @@ def linear_part(
     names = tuple(found)
     transfers = {(n, n): [1.0 if m == n else 0.0 for m in names] for n in names}
     return Linear(names, ClosedForm(list(found.values()), transfers), {})
+
+
+def rates_of_all(
+    structural: OdeDeclaration, t: Expression, state: Symbols, p: Symbols
+) -> dict[str, Expression]:
+    """Rate of change of every state, those of the driver by its rate constants."""
+    found: dict[str, Expression] = {}
+    driver = structural.driver
+    if driver is not None:
+        found = dict.fromkeys(driver.states, 0.0)
+        for (source, to), constant in driver.rates(p).items():
+            flow = constant * state[source]
+            found[source] = found[source] - flow
+            if to is not None:
+                found[to] = found[to] + flow
+        for name, factors in driver.integrals(p).items():
+            for source, factor in factors.items():
+                found[name] = found[name] + factor * state[source]
+    return {**found, **structural.derivatives(t, state, p)}
 
 
 def _is_zero(value: Any) -> bool:

@@ -65,7 +65,7 @@ def _unbound(*_):
 
 
 integrate = note = put = infuse = interrupt = stop_inputs = read_driver = rhs = one_step = fail = _unbound
-scale_of = pull_row = factorise = back_substitute = taken = put_back = _unbound
+scale_of = pull_row = factorise = back_substitute = taken = put_back = is_off = empty = without_off = _unbound
 
 
 def period(s, t, interval, running, seg, coefs, si, streams, w, tape, slots):
@@ -151,24 +151,9 @@ def is_steady(step, matrix, guess, seg, coefs, w):
 
 
 def slopes_of_map(
-    matrix,
-    change,
-    s,
-    t,
-    interval,
-    running,
-    first,
-    full,
-    guess,
-    modes,
-    seg,
-    coefs,
-    si,
-    streams,
-    w,
-    tape,
+    matrix, change, s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape,
     slots,
-):
+):  # fmt: skip
     """Fill in `matrix` with the factors of the Jacobian of ``x - P(x)``; `change` is ``P(guess) - guess``."""
     n = N_STATES
     for j in range(n):
@@ -180,6 +165,7 @@ def slopes_of_map(
         for i in range(n):
             matrix[i * n + j] = (guess[i] + change[i] - w[X + i]) / delta
         matrix[j * n + j] += 1.0
+    without_off(matrix, w)
     factorise(matrix, np.int64(0), n)
 
 
@@ -234,6 +220,15 @@ def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, 
     return False
 
 
+def begun_before(t, start, interval, j):
+    """How many infusions of a steady state have begun by `t`, of `j` that have not ended."""
+    running = 0.0
+    for q in range(1, min(j, MOST_OVERLAPPING)):
+        if start - q * interval <= t + TIE * (1.0 + abs(t)):
+            running += 1.0
+    return running
+
+
 def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
     """Bring the system to the steady state of a dosing record; doses still to arrive join the stream."""
     states_before = taken(w, X, N_STATES)
@@ -252,16 +247,14 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
         start = streams[s, K_START]
         j = first_before(t, start + streams[s, K_WIDTH], interval)
         if si[s, S_KIND] != BOLUS:
-            for q in range(1, min(j, MOST_OVERLAPPING)):
-                if start - q * interval <= t + TIE * (1.0 + abs(t)):
-                    running += 1.0
+            running = begun_before(t, start, interval, j)
     begin = slots[ROW]
     note(tape, slots, T_DATA, seg, t, 0.0, 0.0, w)
     first = slots[ROW]
     full = slots[FULL]
     guess = np.empty(N_STATES)
     for i in range(N_STATES):
-        guess[i] = coefs[seg, INIT + i]
+        guess[i] = 0.0 if is_off(i, w) else coefs[seg, INIT + i]
     modes = np.empty(N_MODES * N_ROWS)
     find_modes(s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots)
     if N_STATES > 0:
@@ -283,6 +276,7 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
             w[X + i] += states_before[i] - coefs[seg, INIT + i]
         for m in range(N_MODES * N_ROWS):
             w[Z + m] += modes_before[m]
+    empty(X, w)
     put_back(w, U, inputs)
     put_back(w, V, mode_inputs)
     w[P_INFUSING] = infusing
@@ -341,6 +335,7 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
     begin = int(tape[row + C_STEP])
     interval = tape[row + C_TIME]
     seg = int(tape[row + C_SEGMENT])
+    empty(MU, w)
     mu = taken(w, MU, n)
     nu = taken(w, NU, N_MODES * N_ROWS)
     gu = taken(w, GU, n)
@@ -358,6 +353,7 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
         sweep_period(row, begin, tape, coefs, aside, ri, si, sf, streams, gs_aside, gpred, w)
         for j in range(n):
             matrix[j * n + i] = (1.0 if i == j else 0.0) - w[MU + j]
+    without_off(matrix, w)
     factorise(matrix, np.int64(0), n)
     through = taken(w, MU, n)
     for i in range(n):
@@ -393,6 +389,7 @@ FORWARD = (
     slopes_of_map,
     find_states,
     constant_interval,
+    begun_before,
     start_steady,
 )
 BACKWARD = (sweep_period, pull_steady)

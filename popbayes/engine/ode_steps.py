@@ -25,16 +25,17 @@ INFUSIONS = STIFF = EXPLICIT = True
 # Kinds of row of the tape, in its first column. What is not an index is a float: of an integer constant as an
 # argument numba makes a type of its own, and compiles the function once more.
 T_STEP, T_BOLUS, T_INFUSE, T_OBS, T_INIT, T_START, T_SEGMENT = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0
-T_STEADY, T_DATA = 7.0, 8.0
+T_STEADY, T_DATA, T_SWITCH = 7.0, 8.0, 9.0
 # Columns of a row; states at the stages follow from `Y_AT`, the driver from `Z_AT`, its inputs from `V_AT`,
 # its decay over a ninetieth of the step from `ONE_AT`.
 C_KIND, C_SEGMENT, C_TIME, C_STEP, C_EXTRA, C_METHOD = 0, 1, 2, 3, 4, 5
 FIRST_FREE = 6
 
 # The first numbers of `w`: proposed step (0: to be chosen), rates to be computed anew, steps so far,
-# number of running infusions, whether the stiff method is in use, and signs of stiffness.
-P_STEP, P_FRESH, P_STEPS, P_INFUSING, P_STIFF, P_SIGNS = 0, 1, 2, 3, 4, 5
-N_PACE = 6
+# number of running infusions, whether the stiff method is in use, signs of stiffness, and which states
+# are off, as bits.
+P_STEP, P_FRESH, P_STEPS, P_INFUSING, P_STIFF, P_SIGNS, P_OFF = 0, 1, 2, 3, 4, 5, 6
+N_PACE = 7
 # Where the tape's next row begins, the last one (scratch where the tape is full), and whether it was full.
 ROW, LAST_ROW, FULL = 0, 1, 2
 

@@ -12,6 +12,7 @@ import numpy as np
 from popbayes.engine.ode_steps import (
     P_FRESH,
     P_INFUSING,
+    P_OFF,
     P_SIGNS,
     P_STEP,
     P_STEPS,
@@ -33,8 +34,10 @@ from popbayes.engine.schedule import (
     GIVEN_RATE,
     MODEL_DURATION,
     MODEL_RATE,
+    R_CUT,
     R_FIRST,
     R_OBS,
+    R_OFF,
     R_OUTPUT,
     R_RESET,
     R_SEGMENT,
@@ -49,7 +52,7 @@ from popbayes.engine.schedule import (
 N_STATES = N_MODES = N_ROWS = N_COLS = 0
 TRANSFERS = INIT = 0
 X = Z = U = V = D = PEAK = 0
-INFUSIONS = CHANGES = True
+INFUSIONS = CHANGES = SWITCHES = True
 STIFF_FIRST = 0.0
 TARGET: tuple[int, ...] = ()
 DRIVEN: tuple[int, ...] = ()
@@ -73,6 +76,7 @@ def _unbound(*_):
 
 
 integrate = note = output = read_driver = change = start_steady = _unbound
+set_off = switch = drop_off = _unbound
 
 
 def put(s, amount, seg, coefs, si, w, x, z):
@@ -251,7 +255,7 @@ def enter(t, old, seg, running, active, coefs, si, streams, w, tape, slots):
 
 def observe(k, seg, coefs, ri, rt, pred, w, tape, slots):
     """Value of the record's output."""
-    note(tape, slots, T_OBS, seg, rt[k], 1.0 * k, 0.0, w)
+    note(tape, slots, T_OBS, seg, rt[k], 1.0 * k, w[P_OFF], w)
     for r in range(N_ROWS):
         total = 0.0
         size = 0.0
@@ -274,6 +278,8 @@ def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
     w[P_STIFF] = STIFF_FIRST
     for j in range(N_STATES):
         w[PEAK + j] = 0.0
+    if SWITCHES:
+        set_off(0, w)
     begin(t, seg, coefs, w, tape, slots)
     for k in range(ptr[i], ptr[i + 1]):
         if CHANGES:
@@ -286,14 +292,23 @@ def walk_ode(i, coefs, events, pred, streams, w, active, tape, slots):
             drop(t, running, active, seg, coefs, si, streams, w, tape, slots)
             begin(t, seg, coefs, w, tape, slots)
             running = np.int64(0)
+        if SWITCHES:
+            # what stays off; also where a reset has filled it
+            if ri[k, R_OFF] != 0:
+                switch(t, ri[k, R_OFF] & ri[k, R_CUT], seg, w, tape, slots)
         for s in range(ri[k, R_FIRST], ri[k, R_FIRST] + ri[k, R_STREAMS]):
             if start_stream(s, t, seg, coefs, si, sf, streams, w, tape, slots):
                 active[running] = s
                 running = advance(t, t, running + 1, active, seg, coefs, si, sf, streams, w, tape, slots)
         if ri[k, R_OBS] >= 0:
             observe(k, seg, coefs, ri, rt, pred, w, tape, slots)
+        if SWITCHES:
+            if ri[k, R_CUT] != ri[k, R_OFF] & ri[k, R_CUT]:
+                switch(t, ri[k, R_CUT], seg, w, tape, slots)
+                running = drop_off(t, running, active, seg, coefs, si, streams, w, tape, slots)
 
 
 # In the order in which they are compiled: each after those that it calls; the steady states' come between.
 TEMPLATES = (put, interrupt, stop_inputs, infuse)
-LAST = (running_infusions, due, fire, advance, resolve, start_stream, begin, drop, enter, observe, walk_ode)
+MIDDLE = (running_infusions, due, fire, advance, resolve, start_stream, begin, drop, enter, observe)
+LAST = (walk_ode,)

@@ -200,7 +200,7 @@ class AbstractStructural(Declared):
                 raise ValueError(
                     f"{where} turns CMT {data.cmt[k][1:]} off, which {type(self).__name__} cannot: only "
                     f"compartments that nothing feeds or that nothing leaves can be turned off "
-                    f"({', '.join(self.switchable) or 'here none'})."
+                    f"({', '.join(self.switchable) or 'here none'}). Differential equations can turn off any."
                 )
 
     def _check_rate(self, channel: Channel, name: str, rate: float, where: str) -> None:

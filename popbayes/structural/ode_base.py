@@ -127,8 +127,8 @@ class AbstractOde(AbstractStructural):
 
     @property
     def switchable(self) -> tuple[str, ...]:
-        """None: write a switch into the rates instead."""
-        return ()
+        """All of them: a compartment that is off has no rate of change."""
+        return self.states
 
     def rates(self, p: Symbols) -> NoReturn:
         """There are no rate constants: the equations need not be linear."""

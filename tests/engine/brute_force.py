@@ -45,6 +45,8 @@ class Course:
     ----------
     changes
         What is to come: time, state, amount given at once, change of the input's rate.
+    off
+        States that are turned off: they stay empty.
     """
 
     rates: Callable[[float, np.ndarray], Sequence[float]]
@@ -54,10 +56,18 @@ class Course:
     x: np.ndarray = field(default_factory=lambda: np.zeros(0))
     inputs: np.ndarray = field(default_factory=lambda: np.zeros(0))
     changes: list[tuple[float, int, float, float]] = field(default_factory=list)
+    off: set[int] = field(default_factory=set)
 
     def reset(self) -> None:
-        """Initial states, nothing running, nothing to come."""
+        """Initial states, nothing running, nothing to come; what is off stays empty."""
         self.x, self.inputs, self.changes = self.start.copy(), np.zeros(len(self.start)), []
+        self.x[list(self.off)] = 0.0
+
+    def turn_off(self, state: int) -> None:
+        """Empty a state, which stays so; doses into it end."""
+        self.off.add(state)
+        self.x[state] = self.inputs[state] = 0.0
+        self.changes = [one for one in self.changes if one[1] != state]
 
     def plan(self, way: Way, time: float, amount: float, rate: float) -> None:
         """Put one dose down."""
@@ -83,8 +93,9 @@ class Course:
 
     def _integrate(self, time: float) -> None:
         if time > self.time:
+            on = np.array([i not in self.off for i in range(len(self.x))], dtype=float)
             self.x = solve_ivp(
-                lambda t, y: np.asarray(self.rates(t, y)) + self.inputs,
+                lambda t, y: on * (np.asarray(self.rates(t, y)) + self.inputs),
                 (self.time, time), self.x, method=self.method, **TIGHT,
             ).y[:, -1]  # fmt: skip
             self.time = time
@@ -122,9 +133,14 @@ def by_brute_force(
         time = row["TIME"]
         course.go(time)
         if row["EVID"] in (3, 4):
+            course.off.clear()
             course.reset()
+        label = str(row["CMT"])
+        if row["EVID"] == 2 and label in ways:
+            course.off.discard(ways[label].state)
         if row["EVID"] in (1, 4):
-            way = ways[str(row["CMT"])]
+            way = ways[label]
+            course.off.discard(way.state)
             if row["SS"] == 1:
                 course.settle(way, time, row)
             for k in range(int(row["ADDL"]) + 1):
@@ -132,4 +148,6 @@ def by_brute_force(
             course.go(time)
         if row["EVID"] == 0:
             out.append(course.x.copy())
+        if label.startswith("-"):
+            course.turn_off(ways[label[1:]].state)
     return np.array(out)
