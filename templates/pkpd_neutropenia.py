@@ -36,7 +36,7 @@ def neutropenia_model() -> pb.PopModel:
     )
 
 
-def simulated_study(n_subject: int = 16) -> pb.EventTable:
+def simulated_study(n_subject: int = 24) -> pb.EventTable:
     """A study to begin with: two courses three weeks apart, neutrophils twice a week."""
     rng = np.random.default_rng(SEED)
     days = [0, 4, 7, 10, 14, 17, 21, 25, 28, 32, 36, 42]
@@ -75,8 +75,8 @@ def main() -> None:
     # 3. Prior check. The nadir, its time and the recovery should look like those of patients.
     pb.plot_vpc(pb.vpc(pb.simulate(model, data, seed=SEED))).savefig(OUT / "prior_vpc.png", dpi=150)
 
-    # 4. Fit. Five states are integrated; the PK keeps its closed form.
-    dt = pb.fit(model, data, seed=SEED)
+    # 4. Fit. Five states are integrated; the PK keeps its closed form. Small steps: MTT and slope trade off.
+    dt = pb.fit(model, data, target_accept=0.95, seed=SEED)
     pb.save(dt, OUT / "fit.nc")
 
     # 5. Diagnose. Read what `summary` says first; do not use a fit that has not converged.

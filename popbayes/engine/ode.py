@@ -42,6 +42,7 @@ from popbayes.engine.ode_formulas import (
     rhs_kernel,
 )
 from popbayes.engine.ode_split import Linear, linear_part, rates_of_all, tracked
+from popbayes.engine.ode_tangents import Tangents, tangents
 from popbayes.engine.schedule import Features
 from popbayes.engine.specialise import Kernel, compile_source, specialise
 
@@ -114,6 +115,7 @@ class Formulas:
     outputs: list[Variable]
     hoisted: list[Variable]
     initials: list[Variable]
+    tangents: Tangents
 
 
 def _expression(value: Any) -> Variable:
@@ -121,34 +123,46 @@ def _expression(value: Any) -> Variable:
 
 
 def _formulas(
-    structural: OdeDeclaration, p: Symbols, outputs: Sequence[str], features: Features
+    structural: OdeDeclaration,
+    p: Symbols,
+    outputs: Sequence[str],
+    channels: Sequence[str],
+    features: Features,
 ) -> tuple[Formulas, Linear | None]:
     t = pt.dscalar("t")
     symbols = {name: pt.dscalar(f"state_{name}") for name in structural.states}
     state = Symbols(symbols)
-    # a compartment that is turned off has no closed form
-    linear = None if features.switches else linear_part(structural, symbols, t, p)
+    # what is turned off, or has sensitivities that are looked at, has no closed form
+    whole = features.switches or structural.accuracy.sensitivities
+    linear = None if whole else linear_part(structural, symbols, t, p)
     rates = rates_of_all(structural, t, state, p)
     seen = structural.observables(t, state, p)
     solved = linear.states if linear else ()
     own = [name for name in structural.states if name not in solved]
-    raw = [_expression(rates[name]) for name in own] + [_expression(seen[name]) for name in outputs]
+    initials = {**dict.fromkeys(structural.states, 0.0), **structural.initials(p)}
+    starts = [_expression(initials[name]) for name in own]
+    raw = [_expression(rates[name]) for name in own]
+    more = Tangents()
+    if structural.accuracy.sensitivities:
+        dosed = sorted({own.index(structural.channels[name].state) for name in channels})
+        by = {name: p[name] for name in structural.parameters}
+        more = tangents([symbols[name] for name in own], raw, starts, by, dosed)
+    raw += [*more.rates, *(_expression(seen[name]) for name in outputs)]
     used = set(ancestors(raw))
     rows = tracked(linear, [name for name in solved if symbols[name] in used], features.changes)
     hoisted = Hoisted()
-    moving = [t, *(symbols[name] for name in (*own, *rows))]
+    integrated = (*(symbols[name] for name in own), *more.symbols)
+    moving = [t, *integrated, *(symbols[name] for name in rows)]
     cut = hoist(raw, moving, hoisted)
-    initials = {**dict.fromkeys(structural.states, 0.0), **structural.initials(p)}
     names = Names(
         t,
-        tuple(symbols[name] for name in own),
+        integrated,
         tuple(symbols[name] for name in rows),
         tuple(hoisted.symbols),
     )
-    starts = [_expression(initials[name]) for name in own]
-    formulas = Formulas(
-        names, tuple(own), rows, cut[: len(own)], cut[len(own) :], list(hoisted.values), starts
-    )
+    n = len(integrated)
+    starts += more.starts
+    formulas = Formulas(names, tuple(own), rows, cut[:n], cut[n:], list(hoisted.values), starts, more)
     return formulas, linear
 
 
@@ -189,6 +203,8 @@ def _layout(
             values += [] if formula is None else [formula(p)]
         slots[what] = tuple(where)
     slots["target"] = tuple(formulas.own.index(t) if t in formulas.own else -1 for t in targets)
+    blocks = formulas.tangents.of_doses or {}
+    slots["tangent"] = tuple(to + blocks.get(to, 0) * len(formulas.own) for to in slots["target"])
     slots["driven"] = tuple(cols.index(t) if t in cols else -1 for t in targets)
     # numba cannot index an empty tuple, which a study without doses has
     slots = {what: where or (-1,) for what, where in slots.items()}
@@ -199,7 +215,7 @@ def _layout(
     return values, layout
 
 
-def _places(layout: OdeLayout, n: int, dense: int, switches: bool) -> dict[str, int]:
+def _places(layout: OdeLayout, n: int, dense: int, features: Features) -> dict[str, int]:
     """Where each piece of scratch lies in the kernels' array `w`."""
     m = layout.n_modes
     modes, rows = m * len(layout.rows), len(layout.rows)
@@ -214,7 +230,7 @@ def _places(layout: OdeLayout, n: int, dense: int, switches: bool) -> dict[str, 
             "JAC": dense * dense,
             "LU": dense * (dense + 1),
         },
-        **{"BASE": dense, "MOVE": dense, "ON": n if switches else 0},
+        **{"BASE": n if dense else 0, "MOVE": n if dense else 0, "ON": n if features.switches else 0},
     }
     places, at = {}, ode_steps.N_PACE
     for name, size in sizes.items():
@@ -224,13 +240,21 @@ def _places(layout: OdeLayout, n: int, dense: int, switches: bool) -> dict[str, 
 
 
 def _bound(
-    structural: OdeDeclaration, layout: OdeLayout, features: Features, n: int, stencil: Mapping[str, float]
+    structural: OdeDeclaration,
+    layout: OdeLayout,
+    features: Features,
+    formulas: Formulas,
+    stencil: Mapping[str, float],
 ) -> dict[str, Any]:
     """Names that the templates read."""
     first = ode_steps.FIRST_FREE
     names = columns(structural)
+    own, n = len(formulas.own), len(formulas.rates)
     return {
         "N_STATES": n,
+        "N_OWN": own,
+        "N_BLOCKS": n // max(1, own),
+        "SENSITIVE": n > own,
         "N_MODES": layout.n_modes,
         "N_ROWS": len(layout.rows),
         "N_COLS": len(layout.columns),
@@ -240,7 +264,7 @@ def _bound(
         "N_STREAM": ode_walk.N_STREAM,
         "N_GIVEN": ode_pull.N_GIVEN,
         **layout.places,
-        **_places(layout, n, n if structural.solver != "explicit" else 0, features.switches),
+        **_places(layout, n, own if structural.solver != "explicit" else 0, features),
         "Y_AT": first,
         "Z_AT": first + 7 * n,
         "V_AT": first + 7 * n + layout.n_modes * len(layout.rows),
@@ -253,6 +277,7 @@ def _bound(
         "EXPLICIT": structural.solver != "stiff",
         "STIFF_FIRST": 1.0 if structural.solver == "stiff" else 0.0,
         "TARGET": layout.slots["target"],
+        "TANGENT": layout.slots["tangent"],
         "DRIVEN": layout.slots["driven"],
         "SLOT_F": layout.slots["bioavailability"],
         "SLOT_LAG": layout.slots["lag"],
@@ -274,17 +299,17 @@ def ode_kernels(
     names = columns(structural)
     variables = {name: pt.dscalar(name) for name in names}
     p = Symbols(variables)
-    formulas, linear = _formulas(structural, p, outputs, features)
+    formulas, linear = _formulas(structural, p, outputs, channels, features)
     raw, layout = _layout(structural, p, formulas, linear, channels, features.changes)
     values = [_expression(v) for v in raw]
-    bound = _bound(structural, layout, features, len(formulas.rates), linear.stencil if linear else {})
+    bound = _bound(structural, layout, features, formulas, linear.stencil if linear else {})
     places = {name: bound[name] for name in ("D", "U", "K", "G", "GY", "GD", "MU", "GR", "JAC", "ON")}
-    off = features.switches
+    off, own = features.switches, formulas.rates[: len(formulas.own)]
     bound |= {
         "coefficients": value_kernel(names, variables, values),
         "pull_coefficients": pull_kernel(names, variables, values[: layout.size - layout.n_gaps]),
         "rhs": rhs_kernel(formulas.names, formulas.rates, features.infusions, off, places),
-        "pull_rhs": pull_rhs_kernel(formulas.names, formulas.rates, off, places),
+        "pull_rhs": pull_rhs_kernel(formulas.names, own, off, places),
         "output": output_kernel(formulas.names, formulas.outputs, places),
         "pull_output": pull_output_kernel(formulas.names, formulas.outputs, places),
     }
@@ -294,7 +319,7 @@ def ode_kernels(
     if bound["EXPLICIT"]:
         templates += explicit.TEMPLATES
     if bound["STIFF"]:
-        bound["jacobian"] = jacobian_kernel(formulas.names, formulas.rates, off, places)
+        bound["jacobian"] = jacobian_kernel(formulas.names, own, off, places)
         templates += [ode_steps.scale_of, *stiff.TEMPLATES]
     steady = features.infusions
     templates += [*ode_switches.TEMPLATES, *ode_steps.TEMPLATES, *ode_walk.TEMPLATES]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from popbayes.engine.declaration import Channel, Expression, LinearDeclaration, Symbols
 
 SOLVERS = ("auto", "explicit", "stiff")
+ERROR_CONTROLS = ("states", "sensitivities")
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Accuracy:
         Error of one step that is allowed whatever the state's size, in its unit.
     max_steps : int
         Steps for one subject; beyond it the solution fails: its predictions are nan.
+    sensitivities : bool
+        Whether the error of the states' derivatives by the parameters counts as theirs does.
     """
 
     rtol: float
     atol: float
     max_steps: int
+    sensitivities: bool = False
 
 
 class OdeDeclaration(Protocol):

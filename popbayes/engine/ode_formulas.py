@@ -237,7 +237,7 @@ def jacobian_kernel(
     entries: list[tuple[int, int, Variable]] = []
     for i, rate in enumerate(rates):
         found = grad(
-            rate, list(names.states), disconnected_inputs="ignore", return_disconnected="disconnected"
+            rate, list(names.states[:n]), disconnected_inputs="ignore", return_disconnected="disconnected"
         )
         entries += [(i, j, d) for j, d in enumerate(found) if not isinstance(d.type, DisconnectedType)]
     body = assignments(names.inputs, simplify([d for _, _, d in entries])) if entries else None

@@ -40,7 +40,7 @@ from popbayes.engine.pieces import TIE, first_before
 from popbayes.engine.schedule import BOLUS, CONSTANT, F_II, F_RATE, S_KIND, S_STEADY
 
 # Bound by ode.py; the values here only let the module be read and checked.
-N_STATES = N_MODES = N_ROWS = N_GIVEN = WIDTH = RATES = INIT = RTOL = Y_AT = 0
+N_STATES = N_OWN = N_MODES = N_ROWS = N_GIVEN = WIDTH = RATES = INIT = RTOL = Y_AT = 0
 X = Z = U = V = K = PEAK = MU = NU = GU = GV = 0
 T_BOLUS = 1.0
 
@@ -138,13 +138,13 @@ def is_steady(step, matrix, guess, seg, coefs, w):
     Where more comes in than can leave, an interval changes a state that is large enough by little of it. But
     Newton's step is no small part of it, or an error of the size of the tolerance moves it by all of itself.
     """
-    moved = np.empty(N_STATES)
-    for i in range(N_STATES):
+    moved = np.empty(N_OWN)
+    for i in range(N_OWN):
         moved[i] = scale_of(i, abs(guess[i]), seg, coefs, w)
         if not abs(step[i]) * coefs[seg, RTOL] <= SHORT * moved[i]:
             return False
-    back_substitute(matrix, np.int64(0), np.int64(N_STATES), moved, np.int64(0))
-    for i in range(N_STATES):
+    back_substitute(matrix, np.int64(0), np.int64(N_OWN), moved, np.int64(0))
+    for i in range(N_OWN):
         if not abs(moved[i]) * coefs[seg, RTOL] <= scale_of(i, abs(guess[i]), seg, coefs, w):
             return False
     return True
@@ -155,7 +155,7 @@ def slopes_of_map(
     slots,
 ):  # fmt: skip
     """Fill in `matrix` with the factors of the Jacobian of ``x - P(x)``; `change` is ``P(guess) - guess``."""
-    n = N_STATES
+    n = N_OWN
     for j in range(n):
         was = guess[j]
         delta = DIFFERENCE * max(abs(was), 1e-3 * w[PEAK + j]) + 1e-30
@@ -171,7 +171,7 @@ def slopes_of_map(
 
 def find_states(s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots):
     """Newton's method on the map over one interval, from `guess`; tells whether it arrived."""
-    n = N_STATES
+    n = N_OWN
     change = np.empty(n)
     matrix = np.empty(n * n + n)
     before = math.inf
@@ -254,7 +254,8 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
     full = slots[FULL]
     guess = np.empty(N_STATES)
     for i in range(N_STATES):
-        guess[i] = 0.0 if is_off(i, w) else coefs[seg, INIT + i]
+        # sensitivities begin from nothing: they are followed for the steps' sake
+        guess[i] = 0.0 if i >= N_OWN or is_off(i, w) else coefs[seg, INIT + i]
     modes = np.empty(N_MODES * N_ROWS)
     find_modes(s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots)
     if N_STATES > 0:
@@ -331,7 +332,7 @@ def sweep_period(row, begin, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred
 
 def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
     """Adjoint of `start_steady`; returns the row before it."""
-    n = N_STATES
+    n = N_OWN
     begin = int(tape[row + C_STEP])
     interval = tape[row + C_TIME]
     seg = int(tape[row + C_SEGMENT])

@@ -16,11 +16,11 @@ import numpy as np
 from popbayes.engine.roots import inverse_root
 
 # Bound by ode.py; the values here only let the module be read and checked.
-N_STATES = N_MODES = N_ROWS = 0
+N_STATES = N_OWN = N_MODES = N_ROWS = 0
 RTOL = ATOL = MAX_STEPS = WIDTH = 0
 Y_AT = Z_AT = V_AT = ONE_AT = 0
 X = Z = V = ONE = K = ERROR = PEAK = 0
-INFUSIONS = STIFF = EXPLICIT = True
+INFUSIONS = STIFF = EXPLICIT = SENSITIVE = True
 
 # Kinds of row of the tape, in its first column. What is not an index is a float: of an integer constant as an
 # argument numba makes a type of its own, and compiles the function once more.
@@ -32,10 +32,10 @@ C_KIND, C_SEGMENT, C_TIME, C_STEP, C_EXTRA, C_METHOD = 0, 1, 2, 3, 4, 5
 FIRST_FREE = 6
 
 # The first numbers of `w`: proposed step (0: to be chosen), rates to be computed anew, steps so far,
-# number of running infusions, whether the stiff method is in use, signs of stiffness, and which states
-# are off, as bits.
-P_STEP, P_FRESH, P_STEPS, P_INFUSING, P_STIFF, P_SIGNS, P_OFF = 0, 1, 2, 3, 4, 5, 6
-N_PACE = 7
+# number of running infusions, whether the stiff method is in use (2: until the next dose), signs of
+# stiffness, which states are off, as bits, and whether the last step's error says nothing.
+P_STEP, P_FRESH, P_STEPS, P_INFUSING, P_STIFF, P_SIGNS, P_OFF, P_QUIET = 0, 1, 2, 3, 4, 5, 6, 7
+N_PACE = 8
 # Where the tape's next row begins, the last one (scratch where the tape is full), and whether it was full.
 ROW, LAST_ROW, FULL = 0, 1, 2
 
@@ -52,6 +52,19 @@ NOTHING = 1e-200
 # Signs of stiffness: step times largest eigenvalue beyond this, about so many steps in a row.
 STIFF_BEYOND = 3.25
 STIFF_AFTER = 15.0
+
+
+# Errors that say nothing of the step: a mean square, in tolerances.
+QUIET = 1e-12
+QUIET_SLOPE = 1e-3
+"""Change of the states over an interval, in tolerances, that is nothing, or rounding."""
+PROBE = 1e-5
+"""Relative distance of the states by which rates are probed there."""
+PROBES = 3
+DAMPED = 1.5
+"""Step times pace of the rates up to which the explicit pair surely damps a disturbance; its limit is 3.3."""
+MOST_DAMPED_STEPS = 100.0
+"""So many such steps are left to the stiff method, which damps however long they are."""
 
 
 def _unbound(*_):
@@ -85,8 +98,12 @@ def note(tape, slots, kind, seg, t, step, extra, w):
 
 
 def scale_of(i, value, seg, coefs, w):
-    """What the error of state `i` is measured against."""
-    return coefs[seg, ATOL] + coefs[seg, RTOL] * max(value, FLOOR * w[PEAK + i]) + 1e-3 * NOTHING
+    """What the error of state `i` is measured against; of a sensitivity, its state or itself."""
+    peak = w[PEAK + i]
+    if SENSITIVE:
+        value = max(value, abs(w[X + i % N_OWN]))
+        peak = max(peak, w[PEAK + i % N_OWN])
+    return coefs[seg, ATOL] + coefs[seg, RTOL] * max(value, FLOOR * peak) + 1e-3 * NOTHING
 
 
 def first_step(t, end, seg, coefs, w, tape, row):
@@ -117,19 +134,81 @@ def first_step(t, end, seg, coefs, w, tape, row):
             slope = max(slope, abs(w[K + N_STATES + i]) / scale)
     # the greater slope of the two: before a dose arrives there may be none
     pace = max(pace, bend / slope if slope > 0.0 else 0.0)
-    if not pace * (end - t) > 1e-3:
+    if not (pace * (end - t) > 1e-3 and slope * (end - t) > QUIET_SLOPE):
+        w[P_QUIET] = 1.0
         return end - t
     return min(end - t, (FIRST_ERROR * coefs[seg, RTOL]) ** 0.2 / pace)
 
 
+def pace_of_rates(t, seg, coefs, w, tape, row):
+    """How fast a small disturbance of the states changes, per time, by a power iteration.
+
+    The states' sizes are their largest values; what is still empty gets the largest of the others.
+    """
+    n = np.int64(N_STATES)
+    y = row + Y_AT
+    most = 0.0
+    for i in range(N_OWN):
+        most = max(most, w[PEAK + i])
+    length = 0.0
+    for i in range(N_STATES):
+        w[ERROR + i] = 0.0
+        if i < N_OWN:
+            # in no direction in which neighbours cancel
+            w[ERROR + i] = (1.0 - 2.0 * (i % 2)) * (1.0 + 0.1 * (i % 7))
+            length += w[ERROR + i] * w[ERROR + i]
+    pace = 0.0
+    for trial in range(PROBES):
+        if not 0.0 < length < math.inf:
+            return pace
+        by = PROBE / math.sqrt(length)
+        for i in range(N_STATES):
+            size = w[PEAK + i] if w[PEAK + i] > 0.0 else (most if most > 0.0 else 1.0)
+            moved = by * w[ERROR + i] * size
+            # not below 0, where formulas may have no value
+            tape[y + n + i] = w[X + i] + (abs(moved) if abs(w[X + i]) < abs(moved) else moved)
+        rhs(t, tape, y + n, np.int64(0), w, coefs, seg, n)
+        length = 0.0
+        for i in range(N_OWN):
+            size = w[PEAK + i] if w[PEAK + i] > 0.0 else (most if most > 0.0 else 1.0)
+            w[ERROR + i] = (w[K + n + i] - w[K + i]) / size
+            length += w[ERROR + i] * w[ERROR + i]
+        if length < math.inf and trial >= PROBES - 2:
+            pace = max(pace, math.sqrt(length) / PROBE)
+    return pace
+
+
+def hold_quiet(t, end, seg, coefs, w, tape, row):
+    """Limit a step whose error says nothing, as where states are at balance.
+
+    Nothing moves there however long the step, but a disturbance would: beyond the limit of stability the
+    derivatives, which the adjoint carries back through the step, grow without bound.
+    """
+    w[P_QUIET] = 0.0
+    read_driver(w)
+    pace = pace_of_rates(t, seg, coefs, w, tape, row)
+    if STIFF:
+        if pace * (end - t) > DAMPED * MOST_DAMPED_STEPS:
+            w[P_STIFF] = 2.0
+            return
+    if pace * w[P_STEP] > DAMPED:
+        w[P_STEP] = DAMPED / pace
+
+
 def error_norm(row, new, tape, seg, coefs, w):
-    """Mean square of the scaled errors; `new`: where the row holds the new state."""
+    """Mean square of the scaled errors, the largest of the blocks'; `new`: where the row holds the state."""
+    worst = 0.0
     total = 0.0
     for i in range(N_STATES):
+        if SENSITIVE:
+            if i % N_OWN == 0:
+                worst = max(worst, total)
+                total = 0.0
         value = max(abs(tape[row + Y_AT + i]), abs(tape[row + new + i]))
         ratio = w[ERROR + i] / scale_of(i, value, seg, coefs, w)
         total += ratio * ratio
-    return total / max(1, N_STATES)
+    # a number that is none must stay one
+    return (total if not worst > total else worst) / max(1, N_OWN)
 
 
 def write_step(t, h, seg, infusing, w, tape, row):
@@ -161,7 +240,7 @@ def look_stiff(h, row, tape, w):
     n = N_STATES
     top = 0.0
     bottom = 0.0
-    for i in range(N_STATES):
+    for i in range(N_OWN):
         a = w[K + 6 * n + i] - w[K + 5 * n + i]
         b = tape[row + Y_AT + 6 * n + i] - tape[row + Y_AT + 5 * n + i]
         top += a * a
@@ -184,7 +263,9 @@ def accept(h, err, new, stage, w, tape, row):
     # err is a mean square: order 5 takes its tenth root, order 4 its eighth
     root = 0.125 if stage == 5 else 0.1
     growth = MOST_GROWTH
-    if err > 1e-12:
+    w[P_QUIET] = 1.0
+    if err > QUIET:
+        w[P_QUIET] = 0.0
         growth = min(MOST_GROWTH, max(MOST_SHRINK, SAFETY * inverse_root(err, root)))
     # a step cut short by an event says little about the next: what was proposed before it stands
     w[P_STEP] = max(w[P_STEP], h * growth) if h < w[P_STEP] else h * growth
@@ -243,6 +324,9 @@ def integrate(t, end, seg, coefs, w, tape, slots):
         if not w[P_STEP] > 0.0:
             read_driver(w)
             w[P_STEP] = first_step(t, end, seg, coefs, w, tape, row)
+        if EXPLICIT:
+            if w[P_QUIET] > 0.0 and not w[P_STIFF] > 0.0:
+                hold_quiet(t, end, seg, coefs, w, tape, row)
         if not (w[P_STEPS] < coefs[seg, MAX_STEPS] and w[P_STEP] > SMALLEST_STEP * (abs(t) + abs(end))):
             fail(w)
             return
@@ -253,6 +337,6 @@ def integrate(t, end, seg, coefs, w, tape, slots):
 
 
 TEMPLATES = (
-    next_row, note, scale_of, first_step, error_norm, write_step, fail, look_stiff, accept, one_step,
-    integrate,
+    next_row, note, scale_of, first_step, pace_of_rates, hold_quiet, error_norm, write_step, fail,
+    look_stiff, accept, one_step, integrate,
 )  # fmt: skip

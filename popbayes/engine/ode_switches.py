@@ -13,7 +13,7 @@ from popbayes.engine.ode_walk import UNTIMED
 from popbayes.engine.schedule import BOLUS, S_CHANNEL, S_KIND
 
 # Bound by ode.py; the values here only let the module be read and checked.
-N_STATES = X = MU = ON = 0
+N_STATES = N_OWN = X = MU = ON = 0
 INFUSIONS = SWITCHES = True
 TARGET: tuple[int, ...] = ()
 
@@ -36,7 +36,7 @@ def set_off(off, w):
     """Take up which states are off, as bits."""
     w[P_OFF] = 1.0 * off
     for i in range(N_STATES):
-        w[ON + i] = 0.0 if (off >> i) & 1 else 1.0
+        w[ON + i] = 0.0 if (off >> (i % N_OWN)) & 1 else 1.0
 
 
 def empty(at, w):
@@ -82,12 +82,12 @@ def pull_switch(row, tape, w):
 def without_off(matrix, w):
     """States that are off are no part of a system of equations: theirs are those of the unit matrix."""
     if SWITCHES:
-        for i in range(N_STATES):
+        for i in range(N_OWN):
             if w[ON + i] == 0.0:
-                for j in range(N_STATES):
-                    matrix[i * N_STATES + j] = 0.0
-                    matrix[j * N_STATES + i] = 0.0
-                matrix[i * N_STATES + i] = 1.0
+                for j in range(N_OWN):
+                    matrix[i * N_OWN + j] = 0.0
+                    matrix[j * N_OWN + i] = 0.0
+                matrix[i * N_OWN + i] = 1.0
 
 
 # In the order in which they are compiled; `LAST` after the walk's `infuse` and `running_infusions`.

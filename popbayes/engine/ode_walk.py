@@ -13,6 +13,7 @@ from popbayes.engine.ode_steps import (
     P_FRESH,
     P_INFUSING,
     P_OFF,
+    P_QUIET,
     P_SIGNS,
     P_STEP,
     P_STEPS,
@@ -52,9 +53,10 @@ from popbayes.engine.schedule import (
 N_STATES = N_MODES = N_ROWS = N_COLS = 0
 TRANSFERS = INIT = 0
 X = Z = U = V = D = PEAK = 0
-INFUSIONS = CHANGES = SWITCHES = True
+INFUSIONS = CHANGES = SWITCHES = SENSITIVE = True
 STIFF_FIRST = 0.0
 TARGET: tuple[int, ...] = ()
+TANGENT: tuple[int, ...] = ()
 DRIVEN: tuple[int, ...] = ()
 SLOT_F: tuple[int, ...] = ()
 SLOT_LAG: tuple[int, ...] = ()
@@ -84,6 +86,8 @@ def put(s, amount, seg, coefs, si, w, x, z):
     channel = si[s, S_CHANNEL]
     if TARGET[channel] >= 0:
         w[x + TARGET[channel]] += amount
+        if SENSITIVE:
+            w[x + TANGENT[channel]] += amount
     else:
         for j in range(N_MODES * N_ROWS):
             w[z + j] += coefs[seg, TRANSFERS + j * N_COLS + DRIVEN[channel]] * amount
@@ -93,6 +97,9 @@ def interrupt(w):
     """The rates jump: compute them anew and choose the step anew."""
     w[P_FRESH] = 1.0
     w[P_STEP] = 0.0
+    w[P_QUIET] = 0.0
+    if w[P_STIFF] == 2.0:
+        w[P_STIFF] = 0.0
 
 
 def stop_inputs(w):

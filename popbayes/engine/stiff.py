@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 # Bound by ode.py; the values here only let the module be read and checked.
-N_STATES = N_ROWS = Y_AT = 0
+N_STATES = N_OWN = N_BLOCKS = N_ROWS = Y_AT = 0
 K = ERROR = MU = G = GY = JAC = LU = BASE = MOVE = 0
 
 GAMMA = 0.25
@@ -47,12 +47,18 @@ rhs = pull_rhs = jacobian = stage_time = scale_of = factorise = back_substitute 
 
 def implicit_matrix(h, transposed, w):
     """Factors of the matrix that every stage is solved with, from the Jacobian in `JAC`."""
-    n = N_STATES
+    n = N_OWN
     for i in range(n):
         for j in range(n):
             entry = w[JAC + j * n + i] if transposed else w[JAC + i * n + j]
             w[LU + i * n + j] = (1.0 if i == j else 0.0) - h * GAMMA * entry
     factorise(w, np.int64(LU), n)
+
+
+def solve_blocks(at, w):
+    """Solve for states and, one after the other, for their sensitivities, which share the matrix."""
+    for block in range(N_BLOCKS):
+        back_substitute(w, np.int64(LU), N_OWN, w, at + block * N_OWN)
 
 
 def solve_stage(t, h, stage, tape, y, seg, coefs, w):
@@ -64,7 +70,7 @@ def solve_stage(t, h, stage, tape, y, seg, coefs, w):
         rhs(t, tape, at, stage * N_ROWS, w, coefs, seg, stage * n)
         for i in range(n):
             w[MOVE + i] = w[BASE + i] + h * GAMMA * w[K + stage * n + i] - tape[at + i]
-        back_substitute(w, np.int64(LU), n, w, np.int64(MOVE))
+        solve_blocks(np.int64(MOVE), w)
         size = 0.0
         for i in range(n):
             tape[at + i] += w[MOVE + i]
@@ -105,7 +111,7 @@ def stiff_step(t, h, tape, row, seg, coefs, w):
             slope += EMBEDDED[stage] * w[K + stage * n + i]
         w[ERROR + i] = h * slope
     # what is too stiff for this step does not count as its error
-    back_substitute(w, np.int64(LU), n, w, np.int64(ERROR))
+    solve_blocks(np.int64(ERROR), w)
     return True
 
 
@@ -124,11 +130,11 @@ def pull_stiff(t, h, tape, row, seg, coefs, w, gcoefs):
         if stage > 0:
             jacobian(time, tape, y + stage * n, stage * N_ROWS, w, coefs, seg)
             implicit_matrix(h, True, w)
-            back_substitute(w, np.int64(LU), n, w, G + stage * n)
+            back_substitute(w, np.int64(LU), N_OWN, w, G + stage * n)
         pull_rhs(time, tape, y + stage * n, stage * N_ROWS, w, coefs, seg, stage * n, gcoefs)
     for stage in range(N_STAGES):
         for i in range(n):
             w[MU + i] += w[GY + stage * n + i]
 
 
-TEMPLATES = (implicit_matrix, solve_stage, stiff_step, pull_stiff)
+TEMPLATES = (implicit_matrix, solve_blocks, solve_stage, stiff_step, pull_stiff)

@@ -63,6 +63,8 @@ class Input:
 
 
 NOTHING_HAPPENS = Input()
+SETTINGS = ("solver", "rtol", "atol", "max_steps", "error_control")
+"""Arguments of `System` that say how it is solved."""
 
 
 class System(AbstractOde):
@@ -92,7 +94,7 @@ class System(AbstractOde):
     pk : structural model, optional
         A linear model with a closed form: its states are ``state.central`` and so on in `rhs`, but are not
         integrated, and its parameters, ways in and outputs are the system's too.
-    solver, rtol, atol, max_steps
+    solver, rtol, atol, max_steps, error_control
         See `AbstractOde`.
 
     Raises
@@ -149,9 +151,11 @@ class System(AbstractOde):
         rtol: float = RTOL,
         atol: float = 0.0,
         max_steps: int = MAX_STEPS,
+        error_control: str = "states",
     ):
         keep = object.__setattr__  # the instance is frozen
-        for name, value in (("solver", solver), ("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
+        given = (solver, rtol, atol, max_steps, error_control)
+        for name, value in zip(SETTINGS, given, strict=True):
             keep(self, name, value)
         AbstractOde.__post_init__(self)
         if pk is not None:
@@ -258,7 +262,7 @@ class System(AbstractOde):
             },
             "covariates": list(self._covariates),
             "pk": self._pk.to_dict() if self._pk else None,
-            **{"solver": self.solver, "rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps},
+            **{name: getattr(self, name) for name in SETTINGS},
         }
 
     @classmethod
@@ -272,7 +276,7 @@ class System(AbstractOde):
         return (
             *(self._own, self._parameters, tuple(self._rhs.items()), tuple(self._outputs.items())),
             *(tuple(self._initial.items()), tuple(self._inputs.items()), self._covariates, self._pk),
-            *(self.solver, self.rtol, self.atol, self.max_steps),
+            *(getattr(self, name) for name in SETTINGS),
         )
 
     def __eq__(self, other: object) -> bool:

@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 from pytensor.graph.traversal import ancestors
 
 from popbayes.engine.declaration import Channel, ClosedForm, Expression, Symbols
-from popbayes.engine.ode_declaration import SOLVERS, Accuracy
+from popbayes.engine.ode_declaration import ERROR_CONTROLS, SOLVERS, Accuracy
 from popbayes.structural import typeset
 from popbayes.structural.base import AbstractStructural
 
@@ -35,17 +35,27 @@ class AbstractOde(AbstractStructural):
     max_steps : int
         Steps for one subject; a solution that needs more fails: its predictions are nan and the
         log density is not finite.
+    error_control : {"states", "sensitivities"}
+        What a step may err in by `rtol`: the states, or also their derivatives by the parameters of the
+        equations, the initial states and the amounts given. With the latter gradients are as accurate as
+        predictions where they need shorter steps, at the cost of integrating as many more states.
     """
 
     solver: str = "auto"
     rtol: float = RTOL
     atol: float = 0.0
     max_steps: int = MAX_STEPS
+    error_control: str = "states"
 
     def __post_init__(self) -> None:
         """Check solver and tolerances."""
         if self.solver not in SOLVERS:
             raise ValueError(f"solver must be one of {', '.join(map(repr, SOLVERS))}, not {self.solver!r}.")
+        if self.error_control not in ERROR_CONTROLS:
+            raise ValueError(
+                f"error_control must be one of {', '.join(map(repr, ERROR_CONTROLS))}, "
+                f"not {self.error_control!r}."
+            )
         if not 1e-14 <= self.rtol <= 1e-2:
             raise ValueError(f"rtol must lie between 1e-14 and 1e-2, not {self.rtol!r}.")
         if not (self.atol >= 0.0 and self.max_steps >= 1):
@@ -57,7 +67,8 @@ class AbstractOde(AbstractStructural):
     @property
     def accuracy(self) -> Accuracy:
         """Tolerances and the limit of steps."""
-        return Accuracy(float(self.rtol), float(self.atol), int(self.max_steps))
+        sensitivities = self.error_control == "sensitivities"
+        return Accuracy(float(self.rtol), float(self.atol), int(self.max_steps), sensitivities)
 
     @property
     def driver(self) -> AbstractStructural | None:
