@@ -158,7 +158,9 @@ def pace_of_rates(t, seg, coefs, w, tape, row):
             w[ERROR + i] = (1.0 - 2.0 * (i % 2)) * (1.0 + 0.1 * (i % 7))
             length += w[ERROR + i] * w[ERROR + i]
     pace = 0.0
-    for trial in range(PROBES):
+    # a number that the compiler does not know, or it writes the loop out, and the rates with it
+    trials = math.ceil(PROBES * w[P_QUIET])
+    for trial in range(trials):
         if not 0.0 < length < math.inf:
             return pace
         by = PROBE / math.sqrt(length)
@@ -173,7 +175,7 @@ def pace_of_rates(t, seg, coefs, w, tape, row):
             size = w[PEAK + i] if w[PEAK + i] > 0.0 else (most if most > 0.0 else 1.0)
             w[ERROR + i] = (w[K + n + i] - w[K + i]) / size
             length += w[ERROR + i] * w[ERROR + i]
-        if length < math.inf and trial >= PROBES - 2:
+        if length < math.inf and trial >= trials - 2:
             pace = max(pace, math.sqrt(length) / PROBE)
     return pace
 
@@ -184,9 +186,9 @@ def hold_quiet(t, end, seg, coefs, w, tape, row):
     Nothing moves there however long the step, but a disturbance would: beyond the limit of stability the
     derivatives, which the adjoint carries back through the step, grow without bound.
     """
-    w[P_QUIET] = 0.0
     read_driver(w)
     pace = pace_of_rates(t, seg, coefs, w, tape, row)
+    w[P_QUIET] = 0.0
     if STIFF:
         if pace * (end - t) > DAMPED * MOST_DAMPED_STEPS:
             w[P_STIFF] = 2.0
