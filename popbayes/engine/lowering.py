@@ -32,11 +32,41 @@ NOT_NEEDED = {
 """Passes for what no kernel has: closures, `with`, loops over tuples of several types, array expressions."""
 
 
-class EntryLibrary(JITCodeLibrary):
+class SealedLibrary(JITCodeLibrary):
+    """Code of a function and of all that it calls, which it shares with no other.
+
+    The loader binds a name to the first library that has it, even if it is internal. That is one in a process
+    that compiles, where functions were made machine code by themselves too, and another in a process that
+    loads the result from disk. Both compute the same sum, in another order: not the same bits.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Note what is the function's own."""
+        self._own = getattr(self, "_own", set()) | {
+            one.name for one in ll_module.functions if not one.is_declaration
+        }
+        super()._optimize_functions(ll_module)
+
+    def _optimize_final_module(self) -> None:
+        """Give what was linked in names that no other library has."""
+        mark = uuid.uuid4().hex
+        for one in self._final_module.functions:
+            if not one.is_declaration and one.name not in self._own:
+                one.linkage = "internal"
+                one.name = f"{one.name}.{mark}"
+        self._optimize_whole()
+
+    def _optimize_whole(self) -> None:
+        """Optimise function and what was linked in together."""
+        super()._optimize_final_module()
+
+
+class EntryLibrary(SealedLibrary):
     """Code of an entry point and of all that it calls, optimised once.
 
     Numba optimises twice, so as to take back references that the first round brings together; kernels count
-    none in their loops.
+    none in their loops. As nobody else uses what was linked in, functions that are called at one place only
+    can become part of it, and need not be handed their arrays number by number.
     """
 
     def _optimize_functions(self, ll_module: Any) -> None:
@@ -46,18 +76,8 @@ class EntryLibrary(JITCodeLibrary):
             one.name for one in ll_module.functions if not one.is_declaration
         }
 
-    def _optimize_final_module(self) -> None:
-        """Optimise the whole.
-
-        What was linked in is of no use to others: what is called at one place only can become part of it,
-        and need not be handed its arrays number by number. Its name must be one that no other library has:
-        the loader binds by name even what is internal, and the optimiser may have changed how it is called.
-        """
-        mark = uuid.uuid4().hex
-        for one in self._final_module.functions:
-            if not one.is_declaration and one.name not in self._own:
-                one.linkage = "internal"
-                one.name = f"{one.name}.{mark}"
+    def _optimize_whole(self) -> None:
+        """Optimise the whole, at our level."""
         passes, builder = self._codegen._module_pass_manager(opt=LEVEL)
         with self._recorded_timings.record("Module passes", builder):
             passes.run(self._final_module, builder)
@@ -108,7 +128,19 @@ def _use(kind: type[JITCodeLibrary], name: str) -> type[FunctionPass]:
 
 
 UseEntryLibrary = _use(EntryLibrary, "popbayes_entry_library")
+UseSealedLibrary = _use(SealedLibrary, "popbayes_sealed_library")
 UseInnerLibrary = _use(InnerLibrary, "popbayes_inner_library")
+
+
+class SealedCompiler(CompilerBase):
+    """Numba's own passes, and a library that shares nothing."""
+
+    def define_pipelines(self) -> list[Any]:
+        """The passes."""
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(UseSealedLibrary, NopythonTypeInference)
+        passes.finalize()
+        return [passes]
 
 
 class _KernelCompiler(CompilerBase):
@@ -148,5 +180,7 @@ def _works() -> bool:
 
 ENTRY: type[CompilerBase] = EntryCompiler if _works() else Compiler
 """`pipeline_class` of entry points."""
+SEALED: type[CompilerBase] = SealedCompiler if _works() else Compiler
+"""`pipeline_class` of functions that are kept on disk together with what numba or PyTensor made."""
 INNER: type[CompilerBase] = InnerCompiler if _works() else Compiler
 """`pipeline_class` of the others."""

@@ -57,7 +57,8 @@ ABSENT = ("explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "start_s
 
 COMPILED = {"drive", "explicit_step", "pull_explicit", "stiff_step", "pull_stiff", "integrate", "note",
             "infuse", "advance", "period", "map_once", "start_steady", "walk_ode", "pull_row", "pull_steady",
-            "pull_drive", "factorise", "back_substitute", "put", "begin", "drop", "switch", "pace_of_rates"}  # fmt: skip
+            "pull_drive", "factorise", "back_substitute", "put", "begin", "drop", "switch",
+            "pace_of_rates"}  # fmt: skip
 """Templates that are compiled by themselves; the others become part of those that call them."""
 
 

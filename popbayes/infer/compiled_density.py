@@ -20,6 +20,7 @@ from pytensor.graph import clone_replace, rewrite_graph
 from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS, compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import numba_njit
 
+from popbayes.engine.lowering import SEALED
 from popbayes.engine.quick_compile import quick_compile
 from popbayes.engine.specialise import COMPILER
 
@@ -158,7 +159,7 @@ def _c_function(source: str, name: str, signature: Any, key: str | None, bound: 
     own = None if key is None else sha256(repr((source, key, COMPILER)).encode()).hexdigest()
     environment = {"__name__": __name__, "carray": numba.carray, "np": np, **bound}
     python = compile_numba_function_src(source, name, environment, cache_key=own)
-    return numba.cfunc(signature, cache=own is not None)(python)
+    return numba.cfunc(signature, cache=own is not None, pipeline_class=SEALED)(python)
 
 
 @intrinsic
