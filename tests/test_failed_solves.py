@@ -128,6 +128,16 @@ def test_a_fit_goes_on_and_its_summary_names_the_subject(population, study):
     assert f"could not be solved {number} times, for subject high ({number}) while sampling" in said
 
 
+def test_chains_in_processes_of_their_own_count_the_same_failures(population, study):
+    """PyMC's sampler forks: one chain after the other or two at a time, the draws are the same."""
+    settings = {"sampler": "pymc", "chains": 2, "draws": 60, "tune": 60, "warm_start": None, "seed": 1}
+    one, two = (pb.fit(population, study, cores=cores, progress=False, **settings) for cores in (1, 2))
+    np.testing.assert_array_equal(one["posterior"]["k_pop"], two["posterior"]["k_pop"])
+    counts = json.loads(one.attrs[FAILED])
+    assert counts["sampling"]["high"] > 0
+    assert json.loads(two.attrs[FAILED]) == counts
+
+
 @pytest.mark.slow
 def test_an_estimate_counts_failures(population, study):
     dt = pb.estimate(population, study, method=pb.Saem(tolerance=0.5), seed=1, progress=False)

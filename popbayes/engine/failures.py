@@ -2,13 +2,16 @@
 
 Compiled code cannot raise: a solution that needs too many steps, or whose rates are not finite, gives nan, so
 that the sampler rejects the point. It also says so here, by a call out of the compiled code that costs
-nothing where nothing fails. A study is known by a checksum of its schedule, which every sampler and estimator
-shares; two fits of the same data at the same time count each other's failures.
+nothing where nothing fails. Chains in forked processes count into memory that they share with their parent. A
+study is known by a checksum of its schedule, which every sampler and estimator shares; two fits of the same
+data at the same time count each other's failures.
 """
 
 import ctypes
+import mmap
+import multiprocessing
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numba
@@ -17,14 +20,26 @@ from llvmlite import binding
 
 SYMBOL = "popbayes_failed_solve"
 _JIT = {"nogil": True, "cache": True, "_nrt": True}
-_watched: dict[int, list[np.ndarray]] = {}
+Counts = tuple[np.ndarray, AbstractContextManager[Any]]
+_watched: dict[int, list[Counts]] = {}
+"""Study -> counts of those who watch it, and what keeps two processes from counting at the same time."""
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 def _count(study: int, subject: int) -> None:
     """Called by compiled code, from any thread."""
-    for counts in _watched.get(study, ()):
-        counts[subject] += 1
+    for counts, alone in _watched.get(study, ()):
+        with alone:
+            counts[subject] += 1
+
+
+def _shared(size: int) -> Counts:
+    """Zeros in memory that a forked process shares with its parent."""
+    counts = np.frombuffer(mmap.mmap(-1, max(1, size) * np.dtype(np.int64).itemsize), dtype=np.int64)[:size]
+    try:
+        return counts, multiprocessing.Lock()
+    except (OSError, ImportError):  # a system without semaphores forks no chains either
+        return counts, nullcontext()
 
 
 # under a name, not an address: code that comes from the disk cache finds it in every process
@@ -61,14 +76,14 @@ def watching(schedule: Any) -> Iterator[np.ndarray]:
     Yields
     ------
     (n_subject,) int
-        Grows while it is watched.
+        Grows while it is watched, by what processes forked meanwhile count too.
     """
     key = int(checksum(schedule.subjects, schedule.times, schedule.amounts))
-    counts = np.zeros(len(schedule.subjects) - 1, dtype=np.int64)
-    _watched.setdefault(key, []).append(counts)
+    own = _shared(len(schedule.subjects) - 1)
+    _watched.setdefault(key, []).append(own)
     try:
-        yield counts
+        yield own[0]
     finally:
-        _watched[key] = [one for one in _watched[key] if one is not counts]
+        _watched[key] = [one for one in _watched[key] if one is not own]
         if not _watched[key]:
             del _watched[key]
