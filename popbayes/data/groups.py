@@ -7,6 +7,7 @@ import numpy as np
 
 from popbayes.data.columns import unknown
 from popbayes.data.events import EventTable
+from popbayes.wording import listed
 
 SUBJECT_COLUMN, OCCASION_COLUMN = "ID", "OCC"
 
@@ -57,7 +58,8 @@ def _column(data: EventTable, key: str, column: str) -> list[str]:
     if column == OCCASION_COLUMN:
         raise ValueError(
             "The model has random effects by occasion, but the event table has no column OCC. Add one that "
-            "numbers the occasions of each subject, or name another column with by=."
+            "numbers the occasions of each subject, or name another column with by=: it must be among the "
+            f"covariates of pb.read_events(..., covariates=[...]), which are {listed(data.covariates)}."
         )
     raise unknown(f"column of the random effects by {key}", column, list(data.covariates))
 

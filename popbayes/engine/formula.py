@@ -37,6 +37,8 @@ COMPARISONS: dict[type[ast.cmpop], tuple[Callable[[Any, Any], Any], str]] = {
     ast.Gt: (operator.gt, "gt"),
     ast.GtE: (operator.ge, "ge"),
 }
+MOST_SHOWN = 120
+"""Characters of a formula in a message."""
 MOST_NODES = 500
 """Parts of a formula; a longer one is a mistake."""
 
@@ -74,7 +76,7 @@ class Formula:
         try:
             return ast.parse(self.text.strip(), mode="eval").body
         except SyntaxError as error:
-            raise ValueError(f"The formula {self.text!r} cannot be read: {error.msg}.") from None
+            raise ValueError(f"The formula {shown(self.text)} cannot be read: {error.msg}.") from None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,6 +94,12 @@ class Formula:
     def log(self, names: Mapping[str, Any], xp: Any) -> Any:
         """Logarithm of the value, by the rules for products, quotients, powers and exponentials."""
         return _log(self.tree, names, xp)
+
+
+def shown(text: str) -> str:
+    """A formula as a message quotes it: a long one by its beginning and end."""
+    half = MOST_SHOWN // 2
+    return repr(text if len(text) <= MOST_SHOWN else f"{text[:half]} ... {text[-half:]}")
 
 
 def _check(node: ast.expr, text: str) -> None:
@@ -130,19 +138,17 @@ def _compared(node: ast.Compare, text: str) -> list[ast.expr]:
 def _called(node: ast.Call, text: str) -> list[ast.expr]:
     name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
     if name not in FUNCTIONS or node.keywords:
-        raise _refused(
-            text, f"the function {name!r}; there are {listed(FUNCTIONS)}.{nearest(name, FUNCTIONS)}"
-        )
+        raise _refused(text, f"the function {name!r}", nearest(name, FUNCTIONS))
     count = FUNCTIONS[name][1]
     if len(node.args) != count or any(isinstance(one, ast.Starred) for one in node.args):
         raise _refused(text, f"{ast.unparse(node)!r}: {name} takes {count} argument(s)")
     return node.args
 
 
-def _refused(text: str, what: str) -> ValueError:
+def _refused(text: str, what: str, more: str = "") -> ValueError:
     return ValueError(
-        f"The formula {text!r} has {what}, which formulas cannot have. They are made of numbers, names, "
-        f"+ - * / **, comparisons, and {listed(FUNCTIONS)}."
+        f"The formula {shown(text)} has {what}, which formulas cannot have.{more} They are made of numbers, "
+        f"names, + - * / **, comparisons, and {listed(FUNCTIONS)}."
     )
 
 
