@@ -34,7 +34,7 @@ def main() -> None:
             ),
         },
         variability=variability.Correlated(["CL", "V"], sd=prior.HalfNormal(0.5), lkj=2),
-        residual=residual.Combined(add=prior.HalfNormal(2.0), prop=prior.HalfNormal(0.2)),
+        residual=residual.Proportional(prior.HalfNormal(0.3)),  # <-- too few samples to tell Combined apart
         name="phenobarbital in newborns",
     )
     print(model)
