@@ -76,7 +76,7 @@ def main() -> None:
     pb.plot_vpc(pb.vpc(pb.simulate(model, data, seed=SEED))).savefig(OUT / "prior_vpc.png", dpi=150)
 
     # 4. Fit. Five states are integrated; the PK keeps its closed form. Small steps: MTT and slope trade off.
-    dt = pb.fit(model, data, target_accept=0.95, seed=SEED)
+    dt = pb.fit(model, data, tune=500, target_accept=0.95, seed=SEED)
     pb.save(dt, OUT / "fit.nc")
 
     # 5. Diagnose. Read what `summary` says first; do not use a fit that has not converged.

@@ -13,6 +13,8 @@ from popbayes.data.values import missing
 
 DOSE_ITEMS = ("AMT", "RATE", "II", "ADDL", "SS")
 BLQ_FLAGS = ("BLQ_FLAG", "BLQFLAG", "BLQFN", "BLQFL", "ISBLQ")
+SAME = 1e-9
+"""Relative difference of two numbers of a file that mean the same."""
 MISSING_CODES = (-99.0, -999.0, -9999.0)
 
 Columns = dict[str, np.ndarray]
@@ -118,6 +120,11 @@ def check_observations(column: Columns, code: np.ndarray, at: Places, design: bo
     crossed = observed & (cens == 1) & (column["LIMIT"] >= dv)
     remedy = "With CENS 1 the value lies between LIMIT and DV."
     refuse(crossed, at, "LIMIT must lie below DV", remedy, column["LIMIT"], "has LIMIT")
+    other = observed & (cens == 1) & (np.abs(dv - column["LLOQ"]) > SAME * np.abs(column["LLOQ"]))
+    remedy = (
+        "CENS 1 takes DV for the limit: write LLOQ there, or BLQ 1 in place of CENS 1, or leave LLOQ out."
+    )
+    refuse(other, at, "A sample with CENS 1 has LLOQ in DV, where there is one", remedy, dv, "has DV")
     n_obs = np.bincount(code, weights=observed)
     first = np.r_[True, code[1:] != code[:-1]]
     remedy = "It tells nothing about the parameters."

@@ -42,6 +42,14 @@ def back_substitute(a, at, n, b, to):
         b[to + r] /= a[at + r * n + r]
 
 
+def is_negative(a, at, n):
+    """Whether the determinant of a matrix that `factorise` has factored is negative."""
+    negative = False
+    for c in range(n):
+        negative = negative ^ (a[at + c * n + c] < 0.0) ^ (int(a[at + n * n + c]) != c)
+    return negative
+
+
 def taken(w, at, n):
     """A copy of a piece of scratch."""
     out = np.empty(n)
@@ -56,4 +64,4 @@ def put_back(w, at, values):
         w[at + i] = values[i]
 
 
-TEMPLATES = (factorise, back_substitute, taken, put_back)
+TEMPLATES = (factorise, back_substitute, is_negative, taken, put_back)

@@ -17,6 +17,7 @@ from popbayes.engine.ode_steps import (
     C_SEGMENT,
     C_STEP,
     C_TIME,
+    FLOOR,
     FULL,
     P_FRESH,
     P_INFUSING,
@@ -65,7 +66,8 @@ def _unbound(*_):
 
 
 integrate = note = put = infuse = interrupt = stop_inputs = read_driver = rhs = one_step = fail = _unbound
-scale_of = pull_row = factorise = back_substitute = taken = put_back = is_off = empty = without_off = _unbound
+scale_of = pull_row = factorise = back_substitute = taken = put_back = is_off = empty = _unbound
+without_off = is_negative = _unbound
 
 
 def period(s, t, interval, running, seg, coefs, si, streams, w, tape, slots):
@@ -137,7 +139,12 @@ def is_steady(step, matrix, guess, seg, coefs, w):
 
     Where more comes in than can leave, an interval changes a state that is large enough by little of it. But
     Newton's step is no small part of it, or an error of the size of the tolerance moves it by all of itself.
+    What only grows (a tumour) is steady where there is none of it, but doses do not lead there.
     """
+    for i in range(N_OWN):
+        gone = abs(guess[i]) < FLOOR * w[PEAK + i] and coefs[seg, INIT + i] != 0.0
+        if gone and is_negative(matrix, np.int64(0), np.int64(N_OWN)):
+            return False
     moved = np.empty(N_OWN)
     for i in range(N_OWN):
         moved[i] = scale_of(i, abs(guess[i]), seg, coefs, w)
@@ -383,14 +390,7 @@ def pull_steady(row, tape, coefs, gcoefs, ri, si, sf, streams, gs, gpred, w):
 
 
 FORWARD = (
-    period,
-    map_once,
-    find_modes,
-    is_steady,
-    slopes_of_map,
-    find_states,
-    constant_interval,
-    begun_before,
+    period, map_once, find_modes, is_steady, slopes_of_map, find_states, constant_interval, begun_before,
     start_steady,
-)
+)  # fmt: skip
 BACKWARD = (sweep_period, pull_steady)

@@ -329,7 +329,9 @@ def integrate(t, end, seg, coefs, w, tape, slots):
         if EXPLICIT:
             if w[P_QUIET] > 0.0 and not w[P_STIFF] > 0.0:
                 hold_quiet(t, end, seg, coefs, w, tape, row)
-        if not (w[P_STEPS] < coefs[seg, MAX_STEPS] and w[P_STEP] > SMALLEST_STEP * (abs(t) + abs(end))):
+        # what is left of the interval may be shorter than any step that makes progress
+        smallest = min(SMALLEST_STEP * (abs(t) + abs(end)), 0.5 * (end - t))
+        if not (w[P_STEPS] < coefs[seg, MAX_STEPS] and w[P_STEP] > smallest):
             fail(w)
             return
         for i in range(N_STATES):

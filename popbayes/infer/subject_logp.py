@@ -14,18 +14,20 @@ Batches (many draws, each with its own population) have leading axes: scalars (.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from popbayes.engine.ode_declaration import is_ode
 from popbayes.engine.sensitivities import Solver
 from popbayes.infer.effects import Effects
 from popbayes.infer.error_slopes import Slopes, interaction, refuse_unless_separate
 from popbayes.infer.pointwise import observation_logp, sigmas
 from popbayes.infer.tree import Study
 from popbayes.model.checks import check_subject_effects_only
+from popbayes.structural.base import structural_from_dict
 
 Values = Mapping[str, Any]
 Observe = Callable[[Values, np.ndarray], Slopes]
@@ -34,6 +36,8 @@ Observe = Callable[[Values, np.ndarray], Slopes]
 LOG_2PI = float(np.log(2 * np.pi))
 TINY = 1e-30
 """Step of complex-step derivatives: exact, since nothing is subtracted."""
+PRECISE, MORE_STEPS = 1e-10, 10
+"""Tolerance of equations whose derivatives are compared, and how many times as many steps it may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,20 @@ class SubjectDensity:
     def solver(self) -> Solver:
         """The structural model on the design of the study."""
         return Solver.of(self.study.model.structural, self.study.design, self.study.observed.output)
+
+    @cached_property
+    def precise(self) -> "SubjectDensity":
+        """The same, with equations solved so closely that differences of derivatives can be taken.
+
+        Where a solver changes its steps, the derivatives jump by about what they err. Over a step of a
+        hundredth of a standard error that is not small.
+        """
+        model, given = self.study.model, self.study.model.structural.to_dict()
+        if not is_ode(model.structural) or given["rtol"] <= PRECISE:
+            return self
+        settings = {"rtol": PRECISE, "max_steps": MORE_STEPS * given["max_steps"]}
+        structural = structural_from_dict(given | settings)
+        return SubjectDensity(Study(replace(model, structural=structural), self.study.events))
 
     @cached_property
     def layout(self) -> Effects:

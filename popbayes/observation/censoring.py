@@ -163,7 +163,7 @@ class M6(AbstractCensoring):
     """Of a run of observations below a limit one is put at half of it, the others are left out.
 
     The one that stays is the first of the run; of a run that opens a subject's record (concentrations still
-    rising) it is the last.
+    rising) it is the last. Of a subject that has no others all are left out.
     """
 
     says = "the first of a run of observations below a limit is put at half of it, the others are left out"

@@ -208,7 +208,7 @@ def _rows(
 ) -> Rows:
     """What is known of the observations of one law, as its method for censored ones takes them."""
     record = events.obs_record[index]
-    previous, since = _previous(events, record)
+    previous, since, reset = _previous(events, record)
     cens, dv, limit = events.cens[record], events.dv[record], events.limit[record]
     state = np.where(cens != 0, BETWEEN, MEASURED)
     end = np.where(np.isnan(limit), np.where(cens == 1, -np.inf, np.inf), limit)
@@ -221,6 +221,7 @@ def _rows(
         previous=previous,
         time=events.time[record],
         since=since,
+        reset=reset,
         origin=events.time[np.searchsorted(events.record_subject, events.record_subject[record])],
     )
     refuse = _refuser(events, index)
@@ -248,16 +249,22 @@ def _positive(rows: Rows, refuse: Callable[[np.ndarray, str], None]) -> Rows:
     )
 
 
-def _previous(events: EventTable, record: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the subject's previous observation of this kind, and its time; see `Rows`."""
-    period = np.cumsum(np.isin(events.evid, (3, 4)))[record]
+def _previous(events: EventTable, record: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index of the subject's previous observation of this kind, its time, and resets since; see `Rows`."""
+    resets = np.isin(events.evid, (3, 4))
+    period = np.cumsum(resets)[record]
     subject = events.record_subject[record]
     same = np.zeros(len(record), dtype=bool)
-    same[1:] = (subject[1:] == subject[:-1]) & (period[1:] == period[:-1])
-    previous = np.where(same, np.arange(len(record)) - 1, -1)
+    same[1:] = subject[1:] == subject[:-1]
+    before = np.maximum(np.arange(len(record)) - 1, 0)
+    # what a reset empties is no longer there; time goes on
+    previous = np.where(same & (period == period[before]), before, -1)
     first = events.time[np.searchsorted(events.record_subject, subject)]
-    since = np.where(same, events.time[record[np.maximum(previous, 0)]], first)
-    return previous, since
+    since = np.where(same, events.time[record[before]], first)
+    latest = np.maximum.accumulate(np.where(resets, np.arange(len(resets)), -1))[record]
+    own = (latest >= 0) & (events.record_subject[np.maximum(latest, 0)] == subject)
+    reset = own & (events.time[np.maximum(latest, 0)] > since)
+    return previous, since, reset
 
 
 def _refuser(events: EventTable, index: np.ndarray) -> Callable[[np.ndarray, str], None]:

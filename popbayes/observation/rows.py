@@ -1,7 +1,7 @@
 """The observations of one kind as a likelihood sees them: measured, known between limits, or left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,9 +28,12 @@ class Rows:
         Index of the subject's observation of this kind before it that is not left out, -1 for the first
         and after a reset.
     time, since : (n,)
-        Time of the observation, and of the previous one (the subject's first record where there is none).
+        Time of the observation, and of the subject's previous one of this kind, resets or not (the subject's
+        first record where there is none).
     origin : (n,)
         Time of the subject's first record.
+    reset : (n,) bool
+        Whether the states were reset after `since`, at a later time: what they were until then is not known.
     positive : bool
         Whether observations are known to be positive, which draws then are too.
     """
@@ -44,6 +47,7 @@ class Rows:
     time: np.ndarray
     since: np.ndarray
     origin: np.ndarray
+    reset: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     positive: bool = False
 
     @property

@@ -243,6 +243,12 @@ class Survival(AbstractEvent):
         bad, rule, remedy = super().complaint(rows)
         if bad.any():
             return bad, rule, remedy
+        if rows.reset.any():
+            return (
+                rows.reset,
+                "loses the hazard up to a reset (EVID 3 or 4) that has no observation just before it",
+                "Put a record of this endpoint at the reset's time, before it",
+            )
         exact = (rows.state == MEASURED) & (np.asarray(rows.dv) == 1)
         return (
             exact,

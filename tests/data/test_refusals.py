@@ -113,6 +113,10 @@ REFUSED = {
         r"see row 2 \(ID 7\)\. A censored sample.*limit in DV",
     ),
     "cens unknown": ({"CENS": [0, 2, 0]}, r"CENS must be one of -1, 0, 1; row 2 \(ID 7\) has 2"),
+    "cens beside another lloq": (
+        {"DV": [".", 0, 4], "CENS": [0, 1, 0], "LLOQ": 1.0},
+        r"CENS 1 has LLOQ in DV, where there is one; row 2 \(ID 7\) has DV 0.*BLQ 1",
+    ),
     "limit above dv": (
         {"CENS": [0, 1, 0], "LIMIT": [".", 9, "."]},
         r"LIMIT must lie below DV; row 2 \(ID 7\) has LIMIT 9",

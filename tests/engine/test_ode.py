@@ -5,11 +5,11 @@ import json
 import math
 
 import numpy as np
-import pandas as pd
+import pandas
 import pytensor.tensor as pt
 import pytest
 
-from popbayes import ode, pk
+from popbayes import ode, pd, pk
 from popbayes.data.design import Design
 from popbayes.data.events import read_events
 from popbayes.data.regimen import Regimen, regimens
@@ -167,6 +167,36 @@ def test_nothing_accumulates_to_a_steady_state_where_nothing_leaves():
         solve(model, Regimen().dose(100, ii=12, ss=1).sample([0, 12]), {"ka": 1.0, "k": 0.0})
 
 
+def test_a_tumour_that_grows_has_no_steady_state_and_one_that_is_killed_vanishes():
+    """Without a tumour nothing grows: a fixed point, to which doses do not lead."""
+    model = pd.ClaretTumour(pk.OneCompartment(pk.FirstOrder()))
+    regimen = Regimen().dose(100, ii=24, ss=1).sample([1, 24])
+    values = {"ka": 1.0, "CL": 3.0, "V": 30.0, "kL": 0.001, "kD": 0.0001, "lambda_": 0.0, "y0": 60.0}
+    with pytest.raises(ValueError, match=r"does not exist.*only grows"):
+        solve(model, regimen, values)
+    assert np.abs(solve(model, regimen, values | {"kD": 0.01})["size"]).max() < 1e-6 * values["y0"]
+
+
+@pytest.mark.parametrize("rate", [0.0, 20.0])
+def test_a_lag_shorter_than_any_step_is_none(rate):
+    """At a steady state the interval between record and dose is integrated, however short it is."""
+    model = ode.System(
+        ("depot", "central"),
+        ("ka", "k", "Tlag"),
+        lambda t, s, p: {
+            "depot": -p.ka * s.depot / (1.0 + 0.01 * s.depot),
+            "central": p.ka * s.depot / (1.0 + 0.01 * s.depot) - p.k * s.central,
+        },
+        {"amount": lambda s, p: s.central},
+        inputs={"depot": ode.Input(lag="Tlag")},
+    )
+    regimen = Regimen([0.5, 5, 12, 20]).dose(60, time=3, ii=12, ss=1, addl=1, rate=rate)
+    values = {"ka": 1.0, "k": 0.3}
+    none = solve(model, regimen, values | {"Tlag": 0.0})["amount"]
+    for lag in (1e-14, 1e-13, 1e-12):
+        np.testing.assert_allclose(solve(model, regimen, values | {"Tlag": lag})["amount"], none, rtol=1e-6)
+
+
 def test_gradients_equal_differences_of_a_tight_solution(saturable):
     design, _ = saturable
     model = michaelis_menten(solver="explicit")
@@ -293,7 +323,7 @@ def test_time_covariates_and_initial_states_are_part_of_the_formulas():
         solver="explicit",
     )
     times = np.array([0.0, 3.0, 11.0, 25.0, 40.0])
-    frame = pd.DataFrame({"ID": 1, "TIME": times, "DV": 1.0, "AMT": 0.0, "EVID": 0, "WT": 50.0})
+    frame = pandas.DataFrame({"ID": 1, "TIME": times, "DV": 1.0, "AMT": 0.0, "EVID": 0, "WT": 50.0})
     got = solve(model, read_events(frame, covariates=["WT"]), {"kin": 5.0, "kout": 0.2, "amplitude": 0.3})
     source = 5.0 * 50.0 / 70.0
     rates = lambda t, x: [source * (1 + 0.3 * np.cos(2 * np.pi * t / 24)) - 0.2 * x[0]]  # noqa: E731

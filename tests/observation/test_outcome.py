@@ -129,6 +129,46 @@ def test_events_have_the_density_of_their_hazard(name):
     np.testing.assert_allclose(densities(law, data), expected, rtol=1e-8)  # that of the integration
 
 
+@pytest.mark.parametrize("evid", [3, 4])
+@pytest.mark.parametrize("name", HAZARDS)
+def test_a_reset_empties_the_body_and_leaves_the_hazard(name, evid):
+    """Time goes on: the interval over a reset begins where the one before it ended."""
+    law, hazard = HAZARDS[name]
+    frame = pd.DataFrame(
+        {
+            "ID": 1,
+            "TIME": [0.0, 1.0, 2.0, 2.5, 3.0],
+            "AMT": [1.0, 0.0, float(evid == 4), 0.0, 0.0],
+            "EVID": [1, 0, evid, 0, 0],
+            "DV": [np.nan, 0.0, np.nan, 0.0, 1.0],
+        }
+    )
+    total = np.array([integrate.quad(hazard, a, b)[0] for a, b in [(0, 1), (1, 2.5), (2.5, 3)]])
+    expected = -total + [0.0, 0.0, np.log(hazard(3.0))]
+    np.testing.assert_allclose(densities(law, read_events(frame), np.zeros(3)), expected, rtol=1e-8)
+
+
+def test_an_integrated_hazard_that_a_reset_would_lose_is_refused():
+    frame = pd.DataFrame(
+        {
+            "ID": 1,
+            "TIME": [0.0, 1.0, 2.0, 3.0],
+            "AMT": [1.0, 0, 0, 0],
+            "EVID": [1, 0, 3, 0],
+            "DV": [np.nan, 0, np.nan, 0],
+        }
+    )
+    model = ObservationModel({"H": outcome.Survival()}, ("H",))
+    law, rows = outcome.Survival(), Observed.of(model, read_events(frame)).parts[0].rows
+    which, rule, _ = law.complaint(rows)
+    assert which.tolist() == [False, True]
+    assert "up to a reset" in rule
+    kept = pd.concat([frame[:2], frame[1:2].assign(TIME=2.0), frame[2:]])
+    observed = Observed.of(model, read_events(kept))
+    assert not law.complaint(observed.parts[0].rows)[0].any()
+    np.testing.assert_allclose(observed.log_density(np.array([0.3, 0.7, 0.2]), {}), [-0.3, -0.4, -0.2])
+
+
 def test_an_output_acts_on_the_hazard_by_its_slope():
     law = outcome.ExponentialTime(HALF, slope=REAL)
     rate = SIGMA["hazard"] * np.exp(SIGMA["slope"] * F)

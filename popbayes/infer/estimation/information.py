@@ -48,7 +48,13 @@ def observed_hessian(method: Any, problem: Any, x: np.ndarray, eta: np.ndarray) 
     eta : (n_subject, n_eta)
         The modes at `x`.
     """
-    density, coordinates = problem.density, problem.coordinates
+    density, coordinates = problem.density.precise, problem.coordinates
+    if density is not problem.density:
+        closer = method.settle(density, coordinates.values(x), eta)
+        if np.isfinite(method.slope(density, coordinates, x, closer).scores).all():
+            eta = closer
+        else:  # what cannot be solved so closely
+            density = problem.density
     here = method.slope(density, coordinates, x, eta)
     steps = STEP * _widths(here.scores, coordinates.steps)
     hessian = np.empty((len(x), len(x)))
@@ -97,8 +103,9 @@ def covariance_of(curvature: Curvature, kind: str = "observed") -> tuple[np.ndar
     if kind != "scores" and not curvature.positive:
         return None, (
             "Standard errors could not be computed: the objective is not curved in every direction at the "
-            "estimates. Some value is not determined by these data (look for an omega near 0 or a "
-            "correlation near 1): use a simpler model, or priors (use_priors=True)."
+            "estimates. Either some value is not determined by these data (look for an omega near 0 or a "
+            "correlation near 1): use a simpler model, or priors (use_priors=True); or equations are not "
+            "solved closely enough for second derivatives: lower their rtol."
         )
     scores = 0.25 * curvature.scores.T @ curvature.scores
     if kind == "scores":
