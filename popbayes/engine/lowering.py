@@ -41,11 +41,15 @@ class SealedLibrary(JITCodeLibrary):
     """
 
     def _optimize_functions(self, ll_module: Any) -> None:
-        """Note what is the function's own."""
+        """Note what is the function's own, and optimise it."""
+        self._note_own(ll_module)
+        super()._optimize_functions(ll_module)
+
+    def _note_own(self, ll_module: Any) -> None:
+        """These functions keep their names."""
         self._own = getattr(self, "_own", set()) | {
             one.name for one in ll_module.functions if not one.is_declaration
         }
-        super()._optimize_functions(ll_module)
 
     def _optimize_final_module(self) -> None:
         """Give what was linked in names that no other library has."""
@@ -72,9 +76,7 @@ class EntryLibrary(SealedLibrary):
     def _optimize_functions(self, ll_module: Any) -> None:
         """Leave it to the whole."""
         ll_module.data_layout = self._codegen._data_layout
-        self._own = getattr(self, "_own", set()) | {
-            one.name for one in ll_module.functions if not one.is_declaration
-        }
+        self._note_own(ll_module)
 
     def _optimize_whole(self) -> None:
         """Optimise the whole, at our level."""
