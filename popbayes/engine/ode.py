@@ -6,7 +6,7 @@ stage, whatever the number of parameters and of segments over which they change.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -74,7 +74,6 @@ class OdeLayout:
     places: Mapping[str, int]
     slots: Mapping[str, tuple[int, ...]]
     width: int
-
     scratch: tuple[Buffer, ...] = ()
     pull_scratch: tuple[Buffer, ...] = ()
 
@@ -89,8 +88,10 @@ class OdeLayout:
         )
 
     def for_values(self, sizes: Mapping[str, int]) -> tuple[Any, ...]:
-        """What `evaluate` writes over: it makes that itself, a solution costs far more."""
-        return ()
+        """What `evaluate` writes over, for schedules of up to these `sizes`; no tape is kept."""
+        coefs, _, streams, log = self.kept
+        kept = (coefs, Buffer("one", 2, self.width), streams, log)
+        return (*(one.make(sizes) for one in kept), tuple(one.make(sizes) for one in self.scratch))
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,11 @@ def ode_kernels(
     raw, layout = _layout(structural, p, formulas, linear, channels, features.changes)
     values = [_expression(v) for v in raw]
     bound = _bound(structural, layout, features, formulas, linear.stencil if linear else {})
+    layout = replace(
+        layout,
+        scratch=ode_subjects.scratch_of(bound["SCRATCH"], len(names)),
+        pull_scratch=ode_subjects.pull_scratch_of(bound["SCRATCH"], len(names), layout.size),
+    )
     places = {name: bound[name] for name in ("D", "U", "K", "G", "GY", "GD", "MU", "GR", "JAC", "ON")}
     off, own = features.switches, formulas.rates[: len(formulas.own)]
     bound |= {

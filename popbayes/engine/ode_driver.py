@@ -21,6 +21,9 @@ INFUSIONS = True
 EXPLICIT_TIMES = (0.0, 0.2, 0.3, 0.8, 8.0 / 9.0, 1.0)
 STIFF_TIMES = (0.0, 0.5, 0.332, 0.62, 0.85, 1.0)
 N_STAGES = 6
+# How a step goes: by the pair, its decay to be computed or known, or by the stiff method. Floats, as of each
+# constant of another type numba would compile the driver once more.
+PAIR, PAIR_KNOWN, STIFFLY = 0.0, 1.0, 2.0
 
 
 def stage_time(stiff, i):
@@ -28,10 +31,10 @@ def stage_time(stiff, i):
     return STIFF_TIMES[i] if stiff else EXPLICIT_TIMES[i]
 
 
-def factors(h, stiff, known, seg, coefs, infusing, w):
+def factors(h, how, seg, coefs, infusing, w):
     """Decay of every mode up to every stage, and what an infusion of rate 1 leaves by then.
 
-    The explicit pair's times are multiples of h / 90: one exponential serves them all, which `known` says is
+    The explicit pair's times are multiples of h / 90: one exponential serves them all, which may be known and
     at `ONE` already: the adjoint reads it from the tape.
     """
     for m in range(N_MODES):
@@ -39,11 +42,11 @@ def factors(h, stiff, known, seg, coefs, infusing, w):
         e = E + m * N_STAGES
         a = A + m * N_STAGES
         w[e] = 1.0
-        if stiff:
+        if how == STIFFLY:
             for i in range(1, N_STAGES):
                 w[e + i] = exp(-rate * h * STIFF_TIMES[i])
         else:
-            if not known:
+            if how == PAIR:
                 w[ONE + m] = exp(-rate * h / 90.0)
             one = w[ONE + m]
             two = one * one
@@ -61,13 +64,13 @@ def factors(h, stiff, known, seg, coefs, infusing, w):
             if infusing:
                 w[a] = 0.0
                 for i in range(1, N_STAGES):
-                    s = stage_time(stiff, i) * h
+                    s = stage_time(how == STIFFLY, i) * h
                     w[a + i] = s * phi(rate * s)
 
 
-def drive(h, stiff, known, seg, coefs, infusing, w):
+def drive(h, how, seg, coefs, infusing, w):
     """Driver's rows at every stage of a step of length `h`: `w[D + stage * N_ROWS + r]`."""
-    factors(h, stiff, known, seg, coefs, infusing, w)
+    factors(h, how, seg, coefs, infusing, w)
     for i in range(N_STAGES):
         for r in range(N_ROWS):
             total = 0.0

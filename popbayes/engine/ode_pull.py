@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from popbayes.engine.ode_driver import PAIR_KNOWN, STIFFLY
 from popbayes.engine.ode_steps import (
     C_EXTRA,
     C_KIND,
@@ -87,11 +88,11 @@ def pull_step(row, tape, coefs, gcoefs, w):
             if INFUSIONS:
                 w[V + j] = tape[row + V_AT + j]
         if STIFF and stiff:
-            drive(h, True, False, seg, coefs, infusing, w)
+            drive(h, STIFFLY, seg, coefs, infusing, w)
         else:
             for m in range(N_MODES):
                 w[ONE + m] = tape[row + ONE_AT + m]
-            drive(h, False, True, seg, coefs, infusing, w)
+            drive(h, PAIR_KNOWN, seg, coefs, infusing, w)
     if N_STATES > 0:
         if STIFF and stiff:
             pull_stiff(t, h, tape, row, seg, coefs, w, gcoefs)

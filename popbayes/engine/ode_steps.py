@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from popbayes.engine.ode_driver import PAIR, STIFFLY
 from popbayes.engine.roots import inverse_root
 
 # Bound by ode.py; the values here only let the module be read and checked.
@@ -38,6 +39,7 @@ P_STEP, P_FRESH, P_STEPS, P_INFUSING, P_STIFF, P_SIGNS, P_OFF, P_QUIET = 0, 1, 2
 N_PACE = 8
 # Where the tape's next row begins, the last one (scratch where the tape is full), and whether it was full.
 ROW, LAST_ROW, FULL = 0, 1, 2
+N_SLOTS = 3
 
 SAFETY = 0.9
 MOST_GROWTH = 10.0
@@ -124,7 +126,7 @@ def first_step(t, end, seg, coefs, w, tape, row):
     for i in range(N_STATES):
         tape[row + Y_AT + N_STATES + i] = w[X + i] + h * w[K + i]
     # with the driver as it is then: after a dose it changes faster than the states
-    drive(h, False, False, seg, coefs, w[P_INFUSING] > 0.0, w)
+    drive(h, PAIR, seg, coefs, w[P_INFUSING] > 0.0, w)
     rhs(t + h, tape, row + Y_AT + N_STATES, 5 * N_ROWS, w, coefs, seg, np.int64(N_STATES))
     bend = 0.0
     for i in range(N_STATES):
@@ -290,11 +292,11 @@ def one_step(t, end, seg, coefs, w, tape, slots):
     if STIFF and (not EXPLICIT or w[P_STIFF] > 0.0):
         new = Y_AT + 5 * N_STATES
         stage = 5
-        drive(h, True, False, seg, coefs, infusing, w)
+        drive(h, STIFFLY, seg, coefs, infusing, w)
         if stiff_step(t, h, tape, row, seg, coefs, w):
             err = error_norm(row, new, tape, seg, coefs, w)
     else:
-        drive(h, False, False, seg, coefs, infusing, w)
+        drive(h, PAIR, seg, coefs, infusing, w)
         explicit_step(t, h, tape, row, seg, coefs, w)
         err = error_norm(row, new, tape, seg, coefs, w)
     w[P_STEPS] += 1.0
@@ -313,7 +315,7 @@ def integrate(t, end, seg, coefs, w, tape, slots):
     """Bring states and driver from `t` to `end`; between them nothing happens."""
     if N_STATES == 0:
         infusing = w[P_INFUSING] > 0.0
-        drive(end - t, False, False, seg, coefs, infusing, w)
+        drive(end - t, PAIR, seg, coefs, infusing, w)
         write_step(t, end - t, seg, infusing, w, tape, slots[ROW])
         next_row(slots)
         return

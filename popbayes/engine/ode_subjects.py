@@ -10,13 +10,14 @@ import math
 
 import numpy as np
 
+from popbayes.engine.buffers import Buffer
 from popbayes.engine.failures import report_failure
 from popbayes.engine.kernels import interpolate
-from popbayes.engine.ode_steps import FULL, LAST_ROW, P_STEPS, ROW
+from popbayes.engine.ode_pull import N_GIVEN
+from popbayes.engine.ode_steps import FULL, LAST_ROW, N_SLOTS, P_STEPS, ROW
 from popbayes.engine.schedule import R_SEGMENT
 
-N_COEFS = N_STREAM = N_PARAMETERS = N_GAPS = N_GIVEN = 0
-WIDTH = SCRATCH = 0
+N_COEFS = N_PARAMETERS = N_GAPS = WIDTH = 0
 NEAR = STEP = 0.0
 NODES: tuple[float, ...] = ()
 NODE_WEIGHTS: tuple[float, ...] = ()
@@ -37,6 +38,13 @@ def clear_rows(values, low, high):
     for k in range(low, high):
         for j in range(values.shape[1]):
             values[k, j] = 0.0
+
+
+def copy_rows(values, low, high, out):
+    """Copy rows of a matrix to another."""
+    for k in range(low, high):
+        for j in range(values.shape[1]):
+            out[k, j] = values[k, j]
 
 
 def fill(theta, low, high, coefs):
@@ -62,7 +70,13 @@ def perturb(theta, low, high, node, moved, coefs):
     fill(moved, low, high, coefs)
 
 
-def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
+def clear(values):
+    """Set a vector to zero."""
+    for j in range(values.shape[0]):
+        values[j] = 0.0
+
+
+def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log, scratch):
     """Predict every observation; keep what the adjoint needs.
 
     Parameters
@@ -75,15 +89,15 @@ def forward(theta, ptr, ri, rt, si, sf, sptr, pred, coefs, kept, streams, log):
     kept : (n_row, WIDTH), written
     streams : (n_stream, N_STREAM), written
     log : (n_record, 2) int, written
+    scratch
+        The arrays of `scratch_of`.
     """
     events = (ptr, ri, rt, si, sf, sptr)
-    w = np.zeros(SCRATCH)
+    w, active, slots, moved, total = scratch
+    clear(w)
     tape = kept.reshape(-1)
-    active = np.empty(max(1, si.shape[0]), dtype=np.int64)
-    slots = np.zeros(3, dtype=np.int64)
+    slots[ROW] = 0
     slots[LAST_ROW] = tape.shape[0] - WIDTH
-    moved = np.empty(theta.shape)
-    total = np.empty(pred.shape[0])
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
@@ -117,7 +131,7 @@ def solve_again(i, coefs, events, scratch, streams, active, w, slots):
     """Solve a subject whose tape was not kept once more, on a tape that is long enough; return the tape."""
     rows = 1024
     while True:
-        tape = np.empty(rows * WIDTH)
+        tape = np.empty(rows * WIDTH, np.float64)
         slots[ROW] = 0
         slots[LAST_ROW] = tape.shape[0] - WIDTH
         slots[FULL] = 0
@@ -127,23 +141,22 @@ def solve_again(i, coefs, events, scratch, streams, active, w, slots):
         rows *= 4
 
 
-def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gtheta):
-    """Add `gpred` times the Jacobian of `forward` to `gtheta`; the rest is as `forward` left it."""
+def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gtheta, scratch):
+    """Add `gpred` times the Jacobian of `forward` to `gtheta`.
+
+    `scratch` are the arrays of `pull_scratch_of`; the rest is as `forward` left it.
+    """
     events = (ptr, ri, rt, si, sf, sptr)
-    n_stream = max(1, si.shape[0])
-    w = np.zeros(SCRATCH)
-    slots = np.zeros(3, dtype=np.int64)
-    gs = np.zeros((n_stream, N_GIVEN))
-    active = np.empty(n_stream, dtype=np.int64)
-    gcoefs = np.zeros(coefs.shape)
-    moved = theta.copy()
-    gmoved = np.zeros(theta.shape)
-    here = coefs.copy()
-    scratch = np.empty(gpred.shape[0])
+    w, active, slots, gs, gcoefs, moved, gmoved, here, again = scratch
+    clear(w)
+    clear_rows(gs, 0, gs.shape[0])
+    clear_rows(gcoefs, 0, gcoefs.shape[0])
     for i in range(ptr.shape[0] - 1):
         low = ri[ptr[i], R_SEGMENT]
         high = ri[ptr[i + 1] - 1, R_SEGMENT] + 1
         near = N_GAPS > 0 and is_near(coefs, low, high)
+        copy_rows(theta, low, high, moved)
+        copy_rows(coefs, low, high, here)
         for node in range(len(NODES) if near else 1):
             tape = kept.reshape(-1)
             first = log[ptr[i], 0]
@@ -152,13 +165,12 @@ def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gth
                 perturb(theta, low, high, node, moved, here)
                 clear_rows(gcoefs, low, high)
             if first == NOT_KEPT:
-                tape = solve_again(i, here, events, scratch, streams, active, w, slots)
+                tape = solve_again(i, here, events, again, streams, active, w, slots)
                 first = 0
                 last = slots[ROW]
             pull_tape(first, last, tape, here, gcoefs, ri, si, sf, streams, gs, gpred, w)
+            clear_rows(gmoved, low, high)
             for k in range(low, high):
-                for j in range(N_PARAMETERS):
-                    gmoved[k, j] = 0.0
                 pull_coefficients(moved, k, gcoefs, gmoved)
                 for j in range(N_PARAMETERS):
                     factor = 1.0
@@ -167,15 +179,37 @@ def pull(theta, ptr, ri, rt, si, sf, sptr, gpred, coefs, kept, streams, log, gth
                     gtheta[k, j] += factor * gmoved[k, j]
 
 
-def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds):
-    """Predictions of a batch of parameter sets, `thetas[b]` -> `preds[b]`; no tape is kept."""
-    coefs = np.empty((thetas.shape[1], N_COEFS))
-    kept = np.empty((2, WIDTH))
-    streams = np.empty((si.shape[0], N_STREAM))
-    log = np.empty((rt.shape[0], 2), dtype=np.int64)
+def evaluate(thetas, ptr, ri, rt, si, sf, sptr, preds, coefs, kept, streams, log, scratch):
+    """Predictions of a batch of parameter sets, `thetas[b]` -> `preds[b]`; the rest as of `forward`."""
     for b in range(thetas.shape[0]):
-        forward(thetas[b], ptr, ri, rt, si, sf, sptr, preds[b], coefs, kept, streams, log)
+        forward(thetas[b], ptr, ri, rt, si, sf, sptr, preds[b], coefs, kept, streams, log, scratch)
+
+
+def scratch_of(size, n_parameters):
+    """Arrays that `forward` writes over; `size`: numbers of one solution."""
+    return (
+        Buffer("one", size),
+        Buffer("stream", integer=True),
+        Buffer("one", N_SLOTS, integer=True),
+        Buffer("segment", width=n_parameters),
+        Buffer("observation"),
+    )
+
+
+def pull_scratch_of(size, n_parameters, n_coefs):
+    """Arrays that `pull` writes over."""
+    return (
+        Buffer("one", size),
+        Buffer("stream", integer=True),
+        Buffer("one", N_SLOTS, integer=True),
+        Buffer("stream", width=N_GIVEN),
+        Buffer("segment", width=n_coefs),
+        Buffer("segment", width=n_parameters),
+        Buffer("segment", width=n_parameters),
+        Buffer("segment", width=n_coefs),
+        Buffer("observation"),
+    )
 
 
 # Compiled first, in this order; the entry points forward, pull and evaluate come after.
-TEMPLATES = (clear_rows, fill, is_near, perturb, interpolate, solve_again)
+TEMPLATES = (clear, clear_rows, copy_rows, fill, is_near, perturb, interpolate, solve_again)

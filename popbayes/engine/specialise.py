@@ -43,7 +43,8 @@ INNER_FLAGS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": T
 """Of functions that only other kernels call."""
 
 
-SCALAR_LIBRARY = ("popbayes.engine.pieces", "popbayes.engine.quick_exp", "popbayes.engine.roots")
+LIBRARY = tuple(f"popbayes.engine.{name}" for name in ("failures", "pieces", "quick_exp", "roots"))
+"""Modules of functions that kernels call, and Python or one another."""
 MAKES_ARRAYS = re.compile(r"np\.(empty|zeros|ones|full)|\.copy\(|\.reshape\(|\[:")
 """What in a text makes an array, or a view of one."""
 
@@ -90,6 +91,8 @@ def _describe(value: Any) -> str:
         return _module_text(value.py_func)
     if isinstance(value, _Intrinsic):
         return _module_text(value._defn)
+    if isinstance(value, numba.types.ExternalFunction):
+        return f"{value.symbol}{value.sig}"
     if isinstance(value, np.ndarray):
         return sha256(value.tobytes()).hexdigest()
     raise TypeError(f"A kernel cannot depend on {type(value).__name__}: its text is not known.")
@@ -159,20 +162,20 @@ def specialise(
     module = {n: template.__globals__[n] for n in names if n in template.__globals__ and n not in PRELUDE}
     used = {n: _lowered(v) for n, v in module.items()} | {n: bound[n] for n in names if n in bound}
     source = textwrap.dedent(inspect.getsource(template))
-    source = rewrite(source[source.index("def ") :])  # without what decorates it in the scalar library
+    source = rewrite(source[source.index("def ") :])  # without what decorates it in the library
     return compile_source(source, template.__name__, used, entry=entry, inline=inline)
 
 
 def _lowered(value: Any) -> Any:
-    """A function of the scalar library as other kernels call it: its own machine code is not needed."""
-    if isinstance(value, numba.core.dispatcher.Dispatcher) and value.py_func.__module__ in SCALAR_LIBRARY:
-        return _scalar(value)
+    """A function of the library as other kernels call it: its own machine code is not needed."""
+    if isinstance(value, numba.core.dispatcher.Dispatcher) and value.py_func.__module__ in LIBRARY:
+        return _for_kernels(value)
     return value
 
 
 @cache
-def _scalar(function: numba.core.dispatcher.Dispatcher) -> Kernel:
-    """Compile a function of the scalar library for other kernels."""
+def _for_kernels(function: numba.core.dispatcher.Dispatcher) -> Kernel:
+    """Compile a function of the library for other kernels."""
     return specialise(function.py_func)
 
 
@@ -232,4 +235,4 @@ COMPILER = (
     *(ENTRY.__name__, INNER.__name__, inspect.getsource(lowering)),
 )
 """What decides the machine code beside the text of a kernel."""
-PRELUDE["exp"] = _scalar(exp).function
+PRELUDE["exp"] = _for_kernels(exp).function
