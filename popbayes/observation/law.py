@@ -53,7 +53,8 @@ class AbstractLaw:
         where = f"{name} of {self.namespace}.{self.kind}"
         support = self.supports.get(name, "positive")
         if support == "positive":
-            return positive_prior(value, where)
+            is_sd = self.variables.get(name, "").startswith("sigma")
+            return positive_prior(value, where) if is_sd else positive_prior(value, where, "")
         prior = as_prior(value, where)
         low, high = prior.support
         if support == "fraction" and (low < 0 or high > 1):

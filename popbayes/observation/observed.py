@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from popbayes.data.events import EventTable
-from popbayes.observation.censoring import M3
+from popbayes.observation.censoring import M3, M7
 from popbayes.observation.endpoints import Kind, ObservationModel
 from popbayes.observation.law import Sigma
 from popbayes.observation.rows import BETWEEN, MEASURED, Rows, assemble, cut
@@ -232,6 +232,12 @@ def _rows(
         with np.errstate(invalid="ignore"):
             under = (state == MEASURED) & (dv < own)
         rows = replace(rows, state=np.where(under, BETWEEN, state), upper=np.where(under, own, rows.upper))
+    if kind.law.needs_positive_dv and isinstance(model.censoring, M7):
+        refuse(
+            rows.state == BETWEEN,
+            f"censoring.M7 puts these at 0, where residual.{kind.law.kind} has no density. Use another "
+            "method, or an error with an additive part such as residual.Combined",
+        )
     rows = (model.censoring or M3()).apply(rows, own, refuse)
     return _positive(rows, refuse) if kind.law.needs_positive_dv else rows
 

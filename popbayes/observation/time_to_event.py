@@ -65,9 +65,11 @@ class AbstractEvent(AbstractLaw):
         return rows.dv - self.increment(rows, prediction, sigma) + 0.0 * prediction
 
     def complaint(self, rows: Rows) -> tuple[np.ndarray, str, str]:
-        """Values other than 0 and 1, and intervals without an event that are marked as censored."""
+        """Values other than 0 and 1, intervals without an event that are marked as censored, and CENS -1."""
         dv = np.asarray(rows.dv)
-        bad = ~np.isin(dv, (0, 1)) | ((rows.state == BETWEEN) & (dv != 1))
+        # of CENS 1 the upper limit is DV; of CENS -1 the lower one
+        within = (rows.state == BETWEEN) & (rows.upper == dv)
+        bad = ~np.isin(dv, (0, 1)) | ((rows.state == BETWEEN) & ~(within & (dv == 1)))
         return bad, "needs DV 1 (an event) or 0 (none; CENS 0)", "CENS 1 marks an event within the interval"
 
     def text(self, prediction: str) -> str:

@@ -313,8 +313,8 @@ def lkj_shape(value: Any) -> float:
     return number
 
 
-def positive_prior(value: Any, where: str) -> AbstractPrior:
-    """A prior of a standard deviation: one that allows positive values only.
+def positive_prior(value: Any, where: str, what: str = "is a standard deviation and ") -> AbstractPrior:
+    """A prior of a standard deviation, or of `what` else must be positive.
 
     Raises
     ------
@@ -325,9 +325,9 @@ def positive_prior(value: Any, where: str) -> AbstractPrior:
     low, _ = prior.support
     if low < 0 or (isinstance(prior, Known) and low <= 0):
         raise ValueError(
-            f"{where} is a standard deviation and must be positive, but {prior.describe()} allows other "
-            "values. Use a positive prior such as prior.HalfNormal(0.5)."
+            f"{where} {what}must be positive, but {prior.describe()} allows other values. "
+            "Use a positive prior such as prior.HalfNormal(0.5)."
         )
     if prior.discrete:
-        raise ValueError(f"{where} is a standard deviation; {prior.describe()} allows whole numbers only.")
+        raise ValueError(f"{where} {what}is no whole number; {prior.describe()} allows these only.")
     return prior

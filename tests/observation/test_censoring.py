@@ -272,6 +272,12 @@ def test_what_a_method_cannot_take_is_refused_with_its_rows(method, columns, mat
         density(method, table(DV, **columns))
 
 
+def test_m7_is_refused_where_nothing_can_be_zero():
+    error = residual.LogNormal(HALF)
+    with pytest.raises(ValueError, match=r"M7 puts these at 0, where residual.LogNormal has .*row 3 \(ID"):
+        density(censoring.M7(), table(DV, CENS=CENS), error=error, sigma={"sigma_log": 0.3})
+
+
 @pytest.mark.parametrize("method", [censoring.M2(), censoring.M3(), censoring.M4()])
 def test_correlated_errors_refuse_methods_that_know_of_a_limit(method):
     data = table(DV, CENS=CENS, LLOQ=[0.5] * 5)

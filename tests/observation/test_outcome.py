@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from popbayes.data.events import read_events
-from popbayes.observation import outcome
+from popbayes.observation import outcome, residual
 from popbayes.observation.endpoints import ObservationModel, law_from_dict
 from popbayes.observation.observed import Observed
 from popbayes.parameters import prior
@@ -225,6 +225,8 @@ def test_an_outcome_survives_json_and_says_what_it_is(law):
         (outcome.Poisson(), [1.0], {"CENS": [1]}, "no censored"),
         (ORDERED, [4.0], {}, "categories 0 to 3"),
         (outcome.ExponentialTime(HALF), [2.0], {}, "DV 1"),
+        (outcome.ExponentialTime(HALF), [1.0], {"CENS": [-1]}, "DV 1"),
+        (outcome.Survival(), [1.0], {"CENS": [-1]}, "DV 1"),
         (outcome.Survival(), [1.0], {}, "knows no hazard"),
         (outcome.EventRate(), [0.0], {}, "events only"),
     ],
@@ -234,6 +236,15 @@ def test_what_an_outcome_cannot_be_is_said(law, dv, columns, words):
     which, rule, _ = law.complaint(part.rows)
     assert which.tolist() == [True]
     assert words in rule
+
+
+def test_what_is_no_standard_deviation_is_not_called_one():
+    for make in (outcome.NegativeBinomial, outcome.ExponentialTime):
+        with pytest.raises(ValueError, match=r"must be positive, but Normal") as said:
+            make(REAL)
+        assert "standard deviation" not in str(said.value)
+    with pytest.raises(ValueError, match=r"prop of residual\.Proportional is a standard deviation and must"):
+        residual.Proportional(REAL)
 
 
 def test_a_linear_predictor_needs_both_of_its_arguments():
