@@ -113,6 +113,11 @@ class EventTable:
         return (self.evid == 1) | (self.evid == 4)
 
     @cached_property
+    def turns_off(self) -> np.ndarray:
+        """Whether each record turns a compartment off (a negative CMT)."""
+        return np.strings.startswith(self.cmt.astype(str), "-")
+
+    @cached_property
     def obs_record(self) -> np.ndarray:
         """Record index of each observation, (n_obs,)."""
         return np.flatnonzero(self.is_obs).astype(np.int64)

@@ -64,9 +64,9 @@ def _sample(table: EventTable, record: int) -> str:
 
 
 def _other(table: EventTable, record: int) -> str:
-    if table.cmt[record].startswith("-"):
+    if table.turns_off[record]:
         return f"compartment {table.cmt[record][1:]} is switched off"
-    if table.cmt[record] and np.strings.startswith(table.cmt.astype(str), "-").any():
+    if table.cmt[record] and table.turns_off.any():
         return f"compartment {table.cmt[record]} is switched on"
     return "other event (EVID 2): nothing is given or sampled"
 

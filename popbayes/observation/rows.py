@@ -1,7 +1,7 @@
 """The observations of one kind as a likelihood sees them: measured, known between limits, or left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -47,7 +47,7 @@ class Rows:
     time: np.ndarray
     since: np.ndarray
     origin: np.ndarray
-    reset: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    reset: np.ndarray
     positive: bool = False
 
     @property

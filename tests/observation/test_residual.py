@@ -143,7 +143,8 @@ def rows_of(time, subject_start=(0,)):
     previous[list(subject_start)] = -1
     since = np.where(previous < 0, time, time[previous])
     none = np.full(n, np.inf)
-    return Rows(np.zeros(n), np.zeros(n, dtype=int), -none, none, -none, previous, time, since, np.zeros(n))
+    state, origin, reset = np.zeros(n, dtype=int), np.zeros(n), np.zeros(n, dtype=bool)
+    return Rows(np.zeros(n), state, -none, none, -none, previous, time, since, origin, reset)
 
 
 def test_correlated_errors_have_the_density_of_a_multivariate_normal():
