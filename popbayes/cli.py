@@ -136,7 +136,7 @@ def run(what: str, *, out: Path | None = None, traceback: bool = False) -> None:
 
 
 @app.command
-def new(template: str, directory: Path) -> None:
+def new(template: str, directory: Path = Path()) -> None:
     """Copy a template, a runnable analysis script, to a folder of yours.
 
     Parameters
@@ -144,7 +144,7 @@ def new(template: str, directory: Path) -> None:
     template
         Name of the template, such as `pk_oral_1cmt`.
     directory
-        Folder to put it in; made if it is not there.
+        Folder to put it in, made if it is not there; this one if not given.
     """
     with plain_errors():
         if template not in templates():

@@ -10,6 +10,7 @@ from pymc.initial_point import make_initial_point_fn
 from scipy import stats
 from scipy.special import gammaln
 
+from popbayes import pd as pharmacodynamics
 from popbayes import pk
 from popbayes.building import build, design_for, initial_values
 from popbayes.data.events import read_events
@@ -406,6 +407,26 @@ def test_a_prediction_of_zero_is_explained_with_its_rows(theophylline_model, the
     with pytest.raises(ValueError, match=r"predicts 0 .* in row 2 \(ID 1\), .*Combined"):
         build(replace(theophylline_model, residual=error), data)
     assert build(replace(theophylline_model, residual=residual.Combined(HALF, HALF)), data)["dv"].ndim == 1
+
+
+def test_predictions_that_are_zero_for_want_of_a_dose_are_told(theophylline_model, theophylline):
+    table = theophylline.to_frame()
+    with pytest.raises(ValueError, match=r"No record is a dose, and all predictions are 0"):
+        build(theophylline_model, read_events(table.query("EVID == 0")))
+    lost = read_events(table[(table["EVID"] == 0) | (table["ID"] != 3)])
+    with pytest.warns(
+        UserWarning, match=r"ID 3 has no dose, and all predictions there are 0: row 25 \(ID 3\)"
+    ):
+        build(theophylline_model, lost)
+
+
+def test_a_subject_on_placebo_has_a_baseline_and_needs_no_dose(theophylline):
+    made = pharmacodynamics.Turnover(pk.OneCompartment(), "inhibit loss", pharmacodynamics.Imax())
+    parameters = {name: Parameter(prior.LogNormal(1.0, 0.3)) for name in made.parameters}
+    laws = {"response": residual.Additive(HALF)}
+    model = PopModel(made, parameters, None, laws, dvid={1: "response"})
+    placebo = read_events(theophylline.to_frame().query("EVID == 0"))
+    assert build(model, placebo)["dv"].ndim == 1
 
 
 def test_a_design_without_observations_has_no_likelihood(theophylline_model):

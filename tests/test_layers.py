@@ -27,6 +27,7 @@ LAYERS = (
     "plots",
     "reports",
     "cli",
+    "__main__",
 )
 WITHOUT_PYTENSOR = {"dims", "wording", "data"}
 WITHOUT_PYMC = {"dims", "wording", "data", "engine", "structural", "parameters", "observation", "model"}

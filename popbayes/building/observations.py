@@ -9,6 +9,7 @@ from popbayes.engine.solve import evaluate
 from popbayes.model import PopModel
 from popbayes.observation.observed import Observed, Part, quantification_limit, rows_in_words
 from popbayes.observation.rows import BETWEEN, MEASURED
+from popbayes.wording import listed
 
 
 def check_observations(model: PopModel, data: EventTable) -> Observed:
@@ -35,6 +36,7 @@ def check_observations(model: PopModel, data: EventTable) -> Observed:
             "Use pb.simulate(model, data) for it, or pb.solve(structural, data, parameters)."
         )
     observed = Observed.of(model.observation, data)
+    _check_endpoints(data, observed)
     for part in observed.parts:
         which, rule, remedy = part.kind.law.complaint(part.rows)
         if np.any(which):
@@ -47,7 +49,51 @@ def check_observations(model: PopModel, data: EventTable) -> Observed:
         _check_predictions(model, data, observed)
     if model.censoring is None:
         _warn_below(data, observed)
+    _check_doses(model, data, observed)
     return observed
+
+
+def _check_endpoints(data: EventTable, observed: Observed) -> None:
+    """Refuse a model of an endpoint that was never observed: its numbers may be among those of another."""
+    model, seen = observed.model, {part.kind.endpoint for part in observed.parts}
+    absent = [name for name in model.endpoints if name not in seen]
+    if absent and seen:
+        numbers = [str(number) for number, name in model.endpoint_of.items() if name in absent]
+        found = [f"{number} ({model.endpoint_of[number]})" for number in np.unique(_dvid(data)).tolist()]
+        raise ValueError(
+            f"The model says how {listed(absent)} is distributed (DVID {', '.join(numbers)}), but no "
+            f"observation is of it: all have DVID {', '.join(found)}. Number the endpoints in a column DVID "
+            '(of another name: pb.read_events(..., columns={"FLAG": "DVID"})), or leave '
+            f"{listed(absent)} out of residual."
+        )
+
+
+def _dvid(data: EventTable) -> np.ndarray:
+    return data.dvid[data.obs_record]
+
+
+def _check_doses(model: PopModel, data: EventTable, observed: Observed) -> None:
+    """Look at subjects who have no dose: of one whose predictions are all 0 the data tell nothing."""
+    dosed = np.bincount(data.record_subject, weights=data.is_dose, minlength=data.n_subject) > 0
+    predicted = np.zeros(data.n_obs, dtype=bool)
+    for part in observed.parts:
+        predicted[part.index] = part.kind.law.uses_prediction
+    without = predicted & ~dosed[data.obs_subject]
+    if not without.any():
+        return
+    some = _typical_predictions(model, data, observed) != 0
+    empty = without & ~np.isin(data.obs_subject, data.obs_subject[some])
+    if empty.any() and not dosed.any():
+        raise ValueError(
+            "No record is a dose, and all predictions are 0: nothing can be learnt. Doses are records with "
+            'an AMT (of another name: pb.read_events(..., columns={"DOSE": "AMT"})).'
+        )
+    if empty.any():
+        who = listed([str(data.subjects[s]) for s in np.unique(data.obs_subject[empty])])
+        say(
+            f"ID {who} has no dose, and all predictions there are 0: {rows_in_words(data, empty)}. Give the "
+            "doses, or leave the subject out."
+        )
 
 
 def _values(data: EventTable, which: np.ndarray) -> str:
@@ -77,12 +123,17 @@ def _warn_below(data: EventTable, observed: Observed) -> None:
         )
 
 
-def _check_predictions(model: PopModel, data: EventTable, observed: Observed) -> None:
-    """Refuse predictions of zero, of a typical subject at the prior medians, where the error would vanish."""
+def _typical_predictions(model: PopModel, data: EventTable, observed: Observed) -> np.ndarray:
+    """Predictions (n_obs,) of typical subjects at the prior medians."""
     model = model.resolved(data)
     design = design_for(model, data)
     theta = model.individual_parameters(no_selection(model) | initial_values(model, data), None, design)
-    prediction = evaluate(model.structural, design, theta, observed.output)
+    return evaluate(model.structural, design, theta, observed.output)
+
+
+def _check_predictions(model: PopModel, data: EventTable, observed: Observed) -> None:
+    """Refuse predictions of zero, of a typical subject at the prior medians, where the error would vanish."""
+    prediction = _typical_predictions(model, data, observed)
     for part in observed.parts:
         law, rows = part.kind.law, part.rows
         needs = (rows.state == MEASURED) | ((rows.state == BETWEEN) & np.isfinite(rows.floor))

@@ -12,6 +12,8 @@ from popbayes.data.complaints import Places, refuse, say, warn
 from popbayes.data.values import missing
 
 DOSE_ITEMS = ("AMT", "RATE", "II", "ADDL", "SS")
+FAR = 10.0
+"""Times the span of a subject's records: an II beyond it may be in minutes where TIME is in hours."""
 BLQ_FLAGS = ("BLQ_FLAG", "BLQFLAG", "BLQFN", "BLQFL", "ISBLQ")
 SAME = 1e-9
 """Relative difference of two numbers of a file that mean the same."""
@@ -105,6 +107,18 @@ def _check_dose_schedule(column: Columns, dose: np.ndarray, constant: np.ndarray
     warn(unused, at, "II says nothing without ADDL or SS", "It is kept but has no effect.", ii, "has II")
 
 
+def warn_late(column: Columns, code: np.ndarray, at: Places) -> None:
+    """Warn of additional doses after all records, where II is far longer than these last together."""
+    time, ii = column["TIME"], column["II"]
+    last, first = np.full(code.max() + 1, -np.inf), np.full(code.max() + 1, np.inf)
+    np.maximum.at(last, code, time)
+    np.minimum.at(first, code, time)
+    span = (last - first)[code]
+    late = (column["ADDL"] > 0) & (time + ii > last[code]) & (ii > FAR * span) & (span > 0)
+    remedy = "They do nothing. Is II in the unit of TIME?"
+    warn(late, at, "All additional doses (ADDL) come after the subject's last record", remedy, ii, "has II")
+
+
 def check_observations(column: Columns, code: np.ndarray, at: Places, design: bool, hint: str) -> None:
     """Samples have a finite DV, unless the table is a design; every subject has a sample.
 
@@ -157,7 +171,7 @@ def warn_missing_codes(covariates: Columns, at: Places) -> None:
 def warn_unread(
     table: pd.DataFrame, unused: tuple[str, ...], silenced: tuple[str, ...], has_dv: bool
 ) -> None:
-    """Warn where a column that is not read may be meant: a flag of censored samples, or an absent DV."""
+    """Warn where a column that is not read may be meant: a flag, records to be left out, an absent DV."""
     unread = [c for c in unused if c not in silenced]
     for name in unread:
         marked = np.zeros(1)
@@ -168,6 +182,11 @@ def warn_unread(
                 f"{name} marks {np.count_nonzero(marked)} records but is not read. If DV holds the limit on "
                 f"them, write columns={{{name!r}: 'CENS'}}; columns={{{name!r}: None}} silences this."
             )
+    if "C" in unread and (left := table["C"].astype(str).str.strip().str.upper() == "C").any():
+        say(
+            f"C marks {left.sum()} records, which are read all the same: NONMEM leaves them out with "
+            "IGNORE=C. Take them out of the table, or rename the column."
+        )
     if not has_dv and unread:
         say(
             "The table has no DV column and is read as a design, without observed values. If one of these "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ class Study:
     source: str
     covariates: dict[str, str] = field(default_factory=dict)
     """Covariate -> unit, empty where it has none."""
-    dv_unit: str = "mg/L"
+    dv_unit: str | dict[int, str] = "mg/L"
 
 
 STUDIES = {
@@ -63,7 +64,7 @@ STUDIES = {
         "simulated by scripts/simulate_warfarin_like.py, in the form of the warfarin study of O'Reilly & "
         "Aggeler (1968); no number is of that study",
         {"WT": "kg", "AGE": "y", "SEX": ""},
-        dv_unit="mg/L or %",
+        dv_unit={1: "mg/L", 2: "%"},
     ),
 }
 
@@ -89,7 +90,9 @@ def load_dataset(name: str) -> EventTable:
     if name not in STUDIES:
         raise unknown("data set", name, list(STUDIES))
     study = STUDIES[name]
-    units = {"TIME": "h", "DV": study.dv_unit, "AMT": "mg"} | {k: v for k, v in study.covariates.items() if v}
+    units: dict[str, Any] = {"TIME": "h", "DV": study.dv_unit, "AMT": "mg"} | {
+        k: v for k, v in study.covariates.items() if v
+    }
     table = read_events(CSV / f"{name}.csv", covariates=study.covariates, units=units, name=name)
     return replace(table, source=study.source)
 

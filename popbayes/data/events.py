@@ -17,10 +17,11 @@ import pandas as pd
 import xarray as xr
 
 from popbayes.data import checks, explanation, storage, summaries
-from popbayes.data.columns import SYNONYMS, Naming, resolve, unknown
+from popbayes.data.columns import SYNONYMS, resolve, unknown
 from popbayes.data.last_dose import time_after_dose
 from popbayes.data.records import collect
 from popbayes.data.tables import open_table
+from popbayes.data.units import by_dvid, flat_units
 from popbayes.data.values import missing as missing_values
 
 
@@ -45,7 +46,7 @@ class EventTable:
     limit, lloq : (n_record,) float64, nan where absent
     covariates : name -> (n_record,) float64 or text
     time_varying : the covariates that change within a subject
-    units : name of a column or covariate -> unit
+    units : name of a column or covariate -> unit; that of one DVID under "DV 1", "DV 2" ...
     name, source : what the data are, and where they come from
     columns : standard name or covariate -> the user's column
     unused : the user's columns that were not read
@@ -136,6 +137,11 @@ class EventTable:
     def obs_dv(self) -> np.ndarray:
         """Observed value, (n_obs,); nan in a design."""
         return self.dv[self.obs_record]
+
+    def dv_unit(self, dvid: Iterable[int] | None = None) -> str:
+        """Unit of the observations of some DVIDs (None: of all); of several units "mg/L or %"."""
+        own = [self.units.get(by_dvid(number), self.units.get("DV", "")) for number in dvid or ()]
+        return " or ".join(dict.fromkeys(own)) if own else self.units.get("DV", "")
 
     @cached_property
     def tad(self) -> np.ndarray:
@@ -262,7 +268,7 @@ def read_events(
     *,
     covariates: str | Iterable[str] = (),
     columns: Mapping[str, str | None] | None = None,
-    units: Mapping[str, str] | None = None,
+    units: Mapping[str, Any] | None = None,
     name: str = "",
     missing: str | Iterable[str] = (),
 ) -> EventTable:
@@ -284,7 +290,8 @@ def read_events(
     source : path of a CSV file, or a DataFrame (pandas, or anything with ``to_pandas()``)
     covariates : columns to read as covariates, numbers or text; one that changes in a subject is time-varying
     columns : the user's column -> standard name or covariate, where they differ; None leaves a column unread
-    units : column or covariate -> unit, such as ``{"TIME": "h", "DV": "mg/L", "AMT": "mg"}``
+    units : column or covariate -> unit, such as ``{"TIME": "h", "DV": "mg/L", "AMT": "mg"}``; of DV also by
+        DVID, ``{"DV": {1: "mg/L", 2: "%"}}``
     name : what the data are called in summaries and reports
     missing : covariates of which values may be missing, for whole subjects; a model that uses one has to
         impute it (`covariate.Impute`). Missing values of all others are refused
@@ -313,7 +320,7 @@ def read_events(
     """
     table, row, origin = open_table(source)
     naming = resolve(list(table.columns), covariates, columns)
-    _check_units(units or {}, naming)
+    flat = flat_units(units or {}, [*SYNONYMS, *naming.covariates])
     may_miss = (missing,) if isinstance(missing, str) else tuple(missing)
     for one in may_miss:
         if one not in naming.covariates:
@@ -330,7 +337,7 @@ def read_events(
         occ=column.get("OCC"),
         covariates=records.covariates,
         time_varying=records.time_varying,
-        units=dict(units or {}),
+        units=flat,
         name=name,
         source=origin,
         columns={**naming.standard, **naming.covariates},
@@ -341,10 +348,3 @@ def read_events(
 _ARRAYS = (
     "TIME", "AMT", "RATE", "II", "DV", "EVID", "MDV", "ADDL", "SS", "DVID", "CMT", "CENS", "LIMIT", "LLOQ",
 )  # fmt: skip
-
-
-def _check_units(units: Mapping[str, str], naming: Naming) -> None:
-    known = [*SYNONYMS, *naming.covariates]
-    for name in units:
-        if name not in known:
-            raise unknown("column or covariate with the unit", name, known)

@@ -50,7 +50,7 @@ def _event(table: EventTable, record: int) -> str:
 
 
 def _sample(table: EventTable, record: int) -> str:
-    unit, tad = table.units.get("DV", ""), table.tad[record]
+    unit, tad = table.dv_unit([int(table.dvid[record])]), table.tad[record]
     when = (
         "before any dose"
         if np.isnan(tad)

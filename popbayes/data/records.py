@@ -25,7 +25,7 @@ SS_REMEDY = (
 )
 NO_DOSES = (
     " The table has no AMT column (and no EVID), so every record is a sample: name the column of the doses, "
-    "columns={'AMT': 'DOSE'} for example."
+    "columns={'DOSE': 'AMT'} for example."
 )
 CENS_REMEDY = "1 below the limit in DV, -1 above it, 0 measured."
 
@@ -64,6 +64,7 @@ def collect(table: pd.DataFrame, row: np.ndarray, naming: Naming, may_miss: Cont
     column = _derive(given, at)
     checks.check_time(column, code, at)
     checks.check_doses(column, at)
+    checks.warn_late(column, code, at)
     hint = "" if {"AMT", "EVID"} & given.keys() else NO_DOSES
     checks.check_observations(column, code, at, design="DV" not in given, hint=hint)
     column["DV"] = np.where(_observed(column), column["DV"], np.nan)

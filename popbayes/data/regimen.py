@@ -93,7 +93,7 @@ class Regimen:
         self,
         subjects: int | Iterable[Any] = 1,
         *,
-        units: Mapping[str, str] | None = None,
+        units: Mapping[str, Any] | None = None,
         name: str = "",
     ) -> EventTable:
         """Return the event table of this regimen, without observed values.
@@ -146,7 +146,7 @@ class Regimen:
 
 
 def regimens(
-    table: Mapping[Any, Regimen], *, units: Mapping[str, str] | None = None, name: str = ""
+    table: Mapping[Any, Regimen], *, units: Mapping[str, Any] | None = None, name: str = ""
 ) -> EventTable:
     """Return one event table of several subjects, each with a regimen of its own.
 
@@ -176,12 +176,13 @@ def as_events(design: EventTable | Regimen) -> EventTable:
     if isinstance(design, Regimen):
         return design.to_events()
     raise TypeError(
-        f"Expected an EventTable or a Regimen, not {type(design).__name__}. Use read_events for a table."
+        f"Expected an EventTable or a Regimen, after the model; not {type(design).__name__}. Use read_events "
+        "for a table."
     )
 
 
 def _read(
-    columns: dict[str, np.ndarray], covariates: list[str], units: Mapping[str, str] | None, name: str
+    columns: dict[str, np.ndarray], covariates: list[str], units: Mapping[str, Any] | None, name: str
 ) -> EventTable:
     table_of = pd.DataFrame(columns)
     unknown = [one for one in covariates if table_of[one].isna().any()]

@@ -95,23 +95,31 @@ def _observations(table: EventTable) -> str:
     span = f"{count.min()}" if count.min() == count.max() else f"{count.min()} to {count.max()}"
     words = [str(table.n_obs), f"{span} per subject"]
     outputs = np.unique(table.dvid[table.is_obs])
+    dvid = table.dvid[table.is_obs]
     if len(outputs) > 1:
-        words.append(
-            "DVID " + ", ".join(f"{d}: {int((table.dvid[table.is_obs] == d).sum())}" for d in outputs)
-        )
+        words.append("DVID " + ", ".join(f"{d}: {int((dvid == d).sum())}" for d in outputs))
     if not table.has_dv:
         return "; ".join([*words, "a design, no values"])
-    low, high = table.obs_dv.min(), table.obs_dv.max()
-    return "; ".join([*words, f"DV {low:.6g} to {with_unit(high, table.units.get('DV', ''))}"])
+    spans = [_span(table.obs_dv[dvid == d], table.dv_unit([d])) for d in outputs]
+    if len(outputs) > 1:
+        spans = [f"{d}: {span}" for d, span in zip(outputs, spans, strict=True)]
+    return "; ".join([*words, f"DV {', '.join(spans)}"])
+
+
+def _span(value: np.ndarray, unit: str) -> str:
+    return f"{value.min():.6g} to {with_unit(value.max(), unit)}"
 
 
 def _blq(table: EventTable) -> str:
     if table.n_obs == 0:
         return ""
     cens = table.cens[table.is_obs]
+    below = cens == 1
     with np.errstate(invalid="ignore"):
-        below = (cens == 1) | ((table.obs_dv < table.lloq[table.is_obs]) & (cens == 0))
+        unmarked = (table.obs_dv < table.lloq[table.is_obs]) & (cens == 0)
     words = [f"{int(below.sum())} of {table.n_obs} ({100 * below.mean():.1f} %)"] if below.any() else []
+    if unmarked.any():
+        words.append(f"{int(unmarked.sum())} of {table.n_obs} below LLOQ, not marked by CENS 1")
     if (cens == -1).any():
         words.append(f"{int((cens == -1).sum())} above a limit")
     return ", ".join(words)

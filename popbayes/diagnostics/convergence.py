@@ -139,11 +139,12 @@ def _ess(measured: Mixing, total: int) -> str:
     remedy = (
         f"about {factor:.1f} times as many draws are needed" if factor < 10 else "many more draws are needed"
     )
+    spread = any(measured.labels[at].startswith(("omega", "eta")) for at in worst[:MOST_NAMED])
+    more = " Where variability says centred=, leave it to fit (centred=None)." if spread else ""
     return (
         f"Too few effective draws: fewer than {LEAST_ESS:.0f} of {total} for {len(bad)} of "
         f"{len(measured.labels)} quantities (worst: {_names(measured.labels, worst, lowest, '{:.0f}')}), so "
-        f"that their means and intervals are rough; {remedy}. Where omega or eta are the worst, try the "
-        "other parametrisation (centred=True with rich data on each subject, centred=False with sparse data)."
+        f"that their means and intervals are rough; {remedy}.{more}"
     )
 
 

@@ -61,7 +61,7 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
         estimated = estimates_table(dt, interval)
         return summary_of_estimates(dt, interval, printed(estimated, interval, "estimate"), estimated)
     study, draws = study_of(dt), posterior(dt)
-    rows = study.model.population_rows(study.events.units.get("DV", ""))
+    rows = study.model.population_rows(study.model.observation.units(study.events))
     table = population_table(rows, draws, interval, point)
     chains, size = draws.sizes["chain"], draws.sizes["draw"]
     name = study.model.name or type(study.model.structural).__name__

@@ -31,7 +31,7 @@ def estimates_table(dt: xr.DataTree, interval: float) -> pd.DataFrame:
     labels = [str(label) for label in found[PARAMETER].to_numpy()]
     shrunk = _shrinkage(study.model, draws_or_estimate(dt))
     records = []
-    rows = study.model.population_rows(study.events.units.get("DV", ""))
+    rows = study.model.population_rows(study.model.observation.units(study.events))
     for row in rows:
         value, se = (np.nan if row.value is None else row.value), np.nan
         if not row.fixed:

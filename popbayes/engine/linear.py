@@ -100,6 +100,13 @@ def _templates(solution: str, layout: Layout) -> list[Callable[..., Any]]:
     return templates
 
 
+def _for_events(layout: Layout, features: Features) -> Layout:
+    """The layout, once the events are known."""
+    # numba cannot index an empty tuple, which a study without doses has
+    slots = {what: where or (-1,) for what, where in layout.slots.items()}
+    return replace(layout, streams=features.streams or max(slots["lag"]) >= 0, slots=slots)
+
+
 @cache
 def linear_kernels(
     structural: LinearDeclaration, outputs: tuple[str, ...], channels: tuple[str, ...], features: Features
@@ -122,7 +129,7 @@ def linear_kernels(
     names = tuple(structural.parameters)
     variables = _symbols(names)
     raw, layout = coefficients_of(structural, Symbols(variables), outputs, channels, changes, solution)
-    layout = replace(layout, streams=features.streams or any(s >= 0 for s in layout.slots["lag"]))
+    layout = _for_events(layout, features)
     values = [pt.as_tensor_variable(v, dtype="float64") for v in raw]
     value = lanes.value_kernel(names, variables, values)
     # the gaps steer the choice of route and are not differentiated

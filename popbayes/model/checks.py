@@ -128,11 +128,19 @@ def check_observed(model: "PopModel", data: EventTable) -> None:
             continue  # an outcome that needs no prediction
         label, seen = str(data.cmt[k]).removeprefix("-"), tuple(weights[output])
         if compartments.get(label) not in seen:
+            where = compartments.get(label)
+            others = [name for name in observation.endpoints if where in weights.get(name, ())]
+            remedy = "Correct CMT, leave it empty on observations, or leave these records out."
+            if others:
+                told = ", ".join(f"{number} is {name}" for number, name in endpoint_of.items())
+                remedy = (
+                    f"That is where {listed(others)} is seen; endpoints are told apart by DVID, not CMT: "
+                    f"write it in a column DVID ({told}; this record has {data.dvid[k]})."
+                )
             raise ValueError(
                 f"row {data.row[k]} (ID {data.subjects[data.record_subject[k]]}) is an observation of "
                 f"CMT {label}, but the model predicts {output} of the compartment {listed(seen)} "
-                f"(the compartments are {listed(structural.states)}, numbered from 1). Correct CMT, "
-                "leave it empty on observations, or leave these records out."
+                f"(the compartments are {listed(structural.states)}, numbered from 1). {remedy}"
             )
 
 

@@ -353,8 +353,8 @@ class PopModel:
         more = added(self, design, levels) if levels else None
         return individual_values(self.parameters, places, effects, design, xp, more, shapes)
 
-    def population_rows(self, unit: str = "") -> list[Row]:
-        """The rows of the parameter table; `unit` is that of the observations."""
+    def population_rows(self, unit: str | Mapping[str, str] = "") -> list[Row]:
+        """The rows of the parameter table; `unit` is that of the observations, or that of each endpoint."""
         return population_rows(self, unit)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The rows of the parameter table: one for each quantity of the population, in model order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -61,8 +62,8 @@ class Row:
         return f"{self.name}[{self.index if isinstance(self.index, str) else ', '.join(self.index)}]"
 
 
-def population_rows(model: "PopModel", unit: str = "") -> list[Row]:
-    """All rows in model order; `unit` is that of the observations.
+def population_rows(model: "PopModel", unit: str | Mapping[str, str] = "") -> list[Row]:
+    """All rows in model order; `unit` is that of the observations, or that of each endpoint.
 
     Raises
     ------
@@ -209,17 +210,14 @@ def _levels(model: "PopModel") -> list[Row]:
     return rows
 
 
-def _residual(model: "PopModel", unit: str) -> list[Row]:
-    limits = model.observation.limits
-    return [
-        _row(
-            name,
-            None,
-            "sigma",
-            "",
-            unit if name in model.observation.in_units else "",
-            prior,
-            "identity" if limits[name][0] < 0 else "",
-        )
-        for name, prior in model.observation.priors.items()
-    ]
+def _residual(model: "PopModel", unit: str | Mapping[str, str]) -> list[Row]:
+    observation = model.observation
+    limits = observation.limits
+    rows = []
+    for kind in observation.kinds:
+        own = unit if isinstance(unit, str) else unit.get(kind.endpoint, "")
+        for name, prior in kind.priors.items():
+            shown = own if name in observation.in_units else ""
+            scale = "identity" if limits[name][0] < 0 else ""
+            rows.append(_row(name, None, "sigma", "", shown, prior, scale))
+    return rows

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
+from popbayes.data.events import EventTable
 from popbayes.observation import outcome as outcomes
 from popbayes.observation import residual as residuals
 from popbayes.observation.censoring import AbstractCensoring, censoring_from_dict
@@ -172,6 +173,10 @@ class ObservationModel:
     def in_units(self) -> frozenset[str]:
         """Names in graphs and tables that have the units of the observations."""
         return frozenset(kind.names[name] for kind in self.kinds for name in kind.law.in_units)
+
+    def units(self, events: EventTable) -> dict[str, str]:
+        """Endpoint -> unit of its observations."""
+        return {kind.endpoint: events.dv_unit(kind.dvid) for kind in self.kinds}
 
     @property
     def symbols(self) -> dict[str, tuple[str, str]]:

@@ -211,14 +211,22 @@ class AbstractStructural(Declared):
             )
         if rate == -1 and channel.rate is None:
             raise ValueError(
-                f"{where} asks for an estimated rate (RATE = -1), "
-                f"but the way in {name!r} has no rate parameter."
+                f"{where} asks for an estimated rate (RATE = -1), but the way in {name!r} has no rate "
+                f"parameter. {_give_it('R', 'rate')}"
             )
         if rate == -2 and channel.duration is None:
             raise ValueError(
                 f"{where} asks for an estimated duration (RATE = -2), but the way in {name!r} has no "
-                "duration parameter."
+                f"duration parameter. {_give_it('D', 'duration')}"
             )
+
+
+def _give_it(letter: str, what: str) -> str:
+    """What to do where a way in lacks a parameter that a dose asks for."""
+    return (
+        f"Give it one: iv=pk.Intravenous({letter}=True), pk.FirstOrder({letter}=True), or "
+        f'inputs={{"central": ode.Input({what}="{letter}1")}} of an ode.System; or write the RATE itself.'
+    )
 
 
 def structural_from_dict(value: Mapping[str, Any]) -> AbstractStructural:

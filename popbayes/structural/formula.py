@@ -78,6 +78,12 @@ class Program:
             known[out] = f"{LINE}{len(lines) - 1}"
         return cls(tuple(lines), known[root] if root in known else _number(root, what))
 
+    @property
+    def names(self) -> set[str]:
+        """Symbols that it uses."""
+        used = [argument for _, *arguments in self.lines for argument in arguments] + [self.result]
+        return {one for one in used if isinstance(one, str) and not one.startswith(LINE)}
+
     def build(self, values: Mapping[str, Any]) -> Any:
         """The expression, for symbols by name."""
         found: list[Any] = []

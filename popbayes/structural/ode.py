@@ -1,18 +1,15 @@
 """Structural models that a user writes as differential equations."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
-
-import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
 
 from popbayes.engine.declaration import Channel, Expression, Formula, Symbols
 from popbayes.structural.base import AbstractStructural
 from popbayes.structural.driven import check_driver
 from popbayes.structural.formula import Program
 from popbayes.structural.ode_base import MAX_STEPS, RTOL, AbstractOde
+from popbayes.structural.tracing import Trace
 
 __all__ = ["Input", "System"]
 
@@ -166,12 +163,13 @@ class System(AbstractOde):
         keep(self, "_inputs", _checked_inputs(inputs or {}))
         keep(self, "_parameters", self._named(parameters))
         self._check_names()
-        symbols = _Trace(self.states, (*self.parameters, *self.covariates))
+        symbols = Trace(self.states, (*self.parameters, *self.covariates))
         keep(self, "_rhs", symbols.rates(rhs, self._own))
         keep(self, "_outputs", {name: symbols.output(name, f) for name, f in outputs.items()})
         keep(self, "_initial", symbols.initials(initial or {}, self._own))
         if not self.outputs:
             raise ValueError("outputs must name at least one thing that can be observed.")
+        self._check_used()
 
     def _named(self, parameters: Sequence[str]) -> tuple[str, ...]:
         """All parameters: the driver's, the equations', and those of the ways in."""
@@ -196,6 +194,20 @@ class System(AbstractOde):
         for name in self.covariates:
             if name in self.parameters:
                 raise ValueError(f"{name!r} is both a parameter and a covariate; rename one.")
+
+    def _check_used(self) -> None:
+        """Refuse parameters of which nothing depends: they would be sampled from their priors."""
+        programs = (*self._rhs.values(), *self._outputs.values(), *self._initial.values())
+        used = {name for program in programs for name in program.names}
+        elsewhere = {name for one in self._inputs.values() for name in one.names}
+        elsewhere |= set(self._pk.parameters) if self._pk else set()
+        unused = [name for name in self._parameters if f"p.{name}" not in used and name not in elsewhere]
+        if unused:
+            raise ValueError(
+                f"Nothing depends on the parameter {', '.join(unused)}: no rate, output, initial state or "
+                "input of ode.System uses it. Use it or leave it out; parameters of the residual error are "
+                "named in PopModel(parameters=...) only."
+            )
 
     @property
     def driver(self) -> AbstractStructural | None:
@@ -306,92 +318,3 @@ def _checked_inputs(inputs: Mapping[str, Any]) -> dict[str, Input]:
                 f"inputs[{state!r}] must be an ode.Input, such as ode.Input(lag='Tlag'), not {one!r}."
             )
     return dict(inputs)
-
-
-def _called(formula: Callable[..., Any], what: str, *arguments: Any) -> Any:
-    """Call a user's function on symbols; say which one it is where that goes wrong."""
-    try:
-        return formula(*arguments)
-    except AttributeError as error:
-        raise AttributeError(f"{what}: {error}") from error
-    except TypeError as error:
-        if "converted to python float" in str(error).lower():
-            raise TypeError(
-                f"{what} uses a function of numbers, such as math.exp: write that of expressions, pt.exp "
-                "(import pytensor.tensor as pt)."
-            ) from error
-        if "boolean" not in str(error).lower():
-            raise
-        raise TypeError(
-            f"{what} takes the truth of an expression (if, and, or, not): it has none before numbers are put "
-            "in. Write pt.switch(condition, where_true, where_false), with & and | for and and or."
-        ) from error
-
-
-class _Trace:
-    """Symbols with which a user's functions are called once."""
-
-    def __init__(self, states: Sequence[str], parameters: Sequence[str]):
-        self.t = pt.dscalar("t")
-        self.states = {name: pt.dscalar(name) for name in states}
-        self.p = {name: pt.dscalar(name) for name in parameters}
-
-    @property
-    def names(self) -> dict[Variable, str]:
-        """Variable -> its name in a program."""
-        return {
-            self.t: "t",
-            **{v: f"state.{name}" for name, v in self.states.items()},
-            **{v: f"p.{name}" for name, v in self.p.items()},
-        }
-
-    def rates(self, rhs: Any, own: Sequence[str]) -> dict[str, Program]:
-        """Programs of the rates of change."""
-        if isinstance(rhs, Mapping):
-            return {name: Program.from_dict(rhs[name]) for name in own}
-        found = _called(rhs, "rhs", self.t, Symbols(self.states), Symbols(self.p))
-        if not isinstance(found, Mapping):
-            raise TypeError(f"rhs must return a mapping of state -> rate of change, not {found!r}.")
-        missing = [name for name in own if name not in found]
-        unknown = [name for name in found if name not in own]
-        if missing or unknown:
-            raise ValueError(
-                (f"rhs returns no rate of change for {', '.join(missing)}." if missing else "")
-                + (" " if missing and unknown else "")
-                + (f"rhs returns one for {', '.join(map(str, unknown))}, " if unknown else "")
-                + (f"but the states that are integrated are {', '.join(own)}." if unknown else "")
-            )
-        return {name: Program.of(found[name], self.names, f"The rate of change of {name!r}") for name in own}
-
-    def output(self, name: str, formula: Any) -> Program:
-        """Program of an output."""
-        if isinstance(formula, Mapping):
-            return Program.from_dict(formula)
-        if not callable(formula):
-            raise TypeError(
-                f"The output {name!r} must be a function of states and parameters, such as "
-                f"lambda s, p: s.central / p.V, not {formula!r}."
-            )
-        arguments = [Symbols(self.states), Symbols(self.p)]
-        if len(inspect.signature(formula).parameters) == 3:
-            arguments = [self.t, *arguments]
-        found = _called(formula, f"The output {name!r}", *arguments)
-        return Program.of(found, self.names, f"The output {name!r}")
-
-    def initials(self, given: Mapping[str, Any], own: Sequence[str]) -> dict[str, Program]:
-        """Programs of the states at the beginning."""
-        unknown = [name for name in given if name not in own]
-        if unknown:
-            raise ValueError(f"initial has {unknown[0]!r}, which is not one of the states {', '.join(own)}.")
-        p = {v: f"p.{name}" for name, v in self.p.items()}
-        found = {}
-        for name, value in given.items():
-            if isinstance(value, Mapping):
-                found[name] = Program.from_dict(value)
-            else:
-                what = f"The initial state {name!r}"
-                expression: Callable[..., Any] | Any = value
-                if callable(value):
-                    expression = _called(value, what, Symbols(self.p))
-                found[name] = Program.of(expression, p, what)
-        return found

@@ -46,6 +46,9 @@ def test_the_simulated_study_says_so_and_is_what_its_script_writes():
     data = load_dataset("warfarin_like")
     assert data.source.startswith("simulated by scripts/simulate_warfarin_like.py")
     assert data.units["DV"] == "mg/L or %"
+    assert [data.dv_unit([1]), data.dv_unit([2]), data.dv_unit((1, 2)), data.dv_unit()] == [
+        "mg/L", "%", "mg/L or %", "mg/L or %"
+    ]  # fmt: skip
     place = Path(__file__).parents[2] / "scripts" / "simulate_warfarin_like.py"
     spec = importlib.util.spec_from_file_location("simulate_warfarin_like", place)
     script = importlib.util.module_from_spec(spec)

@@ -256,6 +256,10 @@ def test_units_are_kept_and_checked():
         read_events(table(), units={"TIEM": "h"})
 
 
+def test_values_below_lloq_that_are_not_marked_are_told_apart():
+    assert "BLQ           1 of 1 below LLOQ, not marked by CENS 1" in str(read_events(table(LLOQ=9.0)))
+
+
 def test_html_holds_what_the_text_says():
     data = read_events(table(), name="<study>")
     assert "&lt;study&gt;" in data._repr_html_()

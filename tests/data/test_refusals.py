@@ -169,7 +169,9 @@ def test_datetimes_are_refused_with_what_to_do():
 
 def test_a_table_without_doses_is_told_so_where_a_dv_is_missing():
     frame = table().drop(columns=["AMT", "EVID"]).assign(GIVEN=[100, 0, 0])
-    with pytest.raises(ValueError, match=r"DV must be there.*row 1 \(ID 7\).*no AMT column.*columns=\{'AMT'"):
+    with pytest.raises(
+        ValueError, match=r"DV must be there.*row 1 \(ID 7\).*no AMT column.*columns=\{'DOSE'"
+    ):
         read_events(frame)
 
 
@@ -208,6 +210,11 @@ WARNED = {
         r"II says nothing without ADDL or SS; row 1 \(ID 7\) has II 24",
     ),
     "missing code": ({"WT": -99}, r"WT looks as if it were missing; row 1 \(ID 7\) has -99"),
+    "II in minutes": (
+        {"II": [1440, 0, 0], "ADDL": [5, 0, 0]},
+        r"come after the subject's last record; row 1 \(ID 7\) has II 1440\. They do nothing",
+    ),
+    "records to be left out": ({"C": ["C", ".", "."]}, r"C marks 1 records, which are read .*IGNORE=C"),
     "flag not read": ({"BLQFL": [0, 1, 0]}, r"BLQFL marks 1 records but is not read.*'CENS'"),
 }
 

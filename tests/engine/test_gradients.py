@@ -8,6 +8,7 @@ import pytest
 from popbayes.data.design import Design
 from popbayes.data.regimen import Regimen, regimens
 from popbayes.engine.op import Predict, predict, route
+from popbayes.engine.solve import evaluate
 from popbayes.structural import pk
 from tests.engine.oracle import numbers
 from tests.engine.scenarios import LEVELS, PARAMETERS, SCENARIOS
@@ -15,6 +16,11 @@ from tests.engine.test_events import MODELS, values
 from tests.tolerances import GRADIENT
 
 STEP = 1e-3
+SYSTEM = pk.LinearSystem(
+    ("gut", "body", "store"),
+    rates={("gut", "body"): "ka", ("body", None): "CL / V", ("body", "store"): "kin"},
+    outputs={"conc": "body / V"},
+)
 
 
 def operation(model, design, output=None):
@@ -154,3 +160,15 @@ def test_gradients_hold_where_rates_cross(name, gap):
     ka = float(rates.max()) * (1 + 2 * gap)
     theta = {**values(model), "ka": ka}
     compare(model, design, {n: np.array([theta[n]]) for n in model.parameters})
+
+
+@pytest.mark.parametrize("model", [*MODELS.values(), SYSTEM, pk.OneCompartment(pk.Savic(), also=("AUC",))])
+def test_without_a_dose_nothing_is_there(model):
+    """Neither is a gradient; a study without doses is a placebo arm, or one whose doses were not read."""
+    design = Design.of(Regimen(times=[0.0, 1.0, 30.0]).to_events())
+    assert evaluate(model, design, dict.fromkeys(model.parameters, 1.5)).tolist() == [0.0, 0.0, 0.0]
+    op, arrays = operation(model, design)
+    vectors = [np.full(1, 1.5) for _ in model.parameters]
+    out = op.run(*vectors, *arrays)
+    for slope in op.adjoint.run(*vectors, *arrays, np.ones(3), *out[1:]):
+        assert slope.tolist() == [0.0]

@@ -170,6 +170,50 @@ def test_data_that_endpoints_do_not_describe_are_refused_with_their_rows(change,
         build(joint_model(**change), joint_data())
 
 
+def test_an_endpoint_that_was_never_observed_is_refused():
+    """Without a DVID all values would be taken for those of the first endpoint."""
+    table = joint_data().to_frame().query("EVID == 1 or DVID in (1, 2)").assign(ASSAY="old")
+    with pytest.raises(
+        ValueError,
+        match=r"how answer, severity, death is distributed \(DVID 3, 4, 5\).*1 \(conc\), 2 \(falls",
+    ):
+        build(joint_model(), read_events(table, covariates=["ASSAY"]))
+    with pytest.raises(ValueError, match=r"all have DVID 1 \(conc\)\. Number the endpoints in a column DVID"):
+        build(joint_model(), read_events(table.query("DVID != 2").drop(columns="DVID"), covariates=["ASSAY"]))
+
+
+def test_endpoints_told_apart_by_cmt_are_sent_to_dvid():
+    response = pd_models.Turnover(pk.OneCompartment(), "inhibit production", pd_models.Imax())
+    parameters = {name: Parameter(prior.LogNormal(1.0, 0.3)) for name in response.parameters}
+    laws = {"conc": residual.Proportional(HALF), "response": residual.Additive(HALF)}
+    table = pd.DataFrame(
+        {"ID": 1, "TIME": [0, 1, 1], "AMT": [9, 0, 0], "DV": [None, 2.0, 8.0], "CMT": [1, 1, 2]}
+    )
+    model = PopModel(response, parameters, None, laws)
+    with pytest.raises(
+        ValueError, match=r"row 3 \(ID 1\).*where response is seen.*by DVID, not CMT.*has 1\)"
+    ):
+        model.check(read_events(table))
+
+
+def test_every_endpoint_has_its_own_unit():
+    table = joint_data().to_frame()
+    data = read_events(table, covariates=["ASSAY"], units={"DV": {1: "mg/L", 5: "d"}})
+    assert data.units == {"DV": "mg/L or d", "DV 1": "mg/L", "DV 5": "d"}
+    assert "DV 1: 1 to " in str(data)
+    assert "mg/L, 2: 0 to" in str(data)
+    assert "mg/L" in data.explain(1)
+    model = joint_model()
+    units = model.observation.units(data)
+    assert (units["conc"], units["death"]) == ("mg/L", "d")
+    rows = {row.name: row.unit for row in model.population_rows(units)}
+    assert rows["sigma_add_conc_old"] == "mg/L"
+    with pytest.raises(TypeError, match="by DVID, which is a whole number, not 'conc'"):
+        read_events(table, units={"DV": {"conc": "mg/L"}})
+    with pytest.raises(TypeError, match="unit of TIME must be text"):
+        read_events(table, units={"TIME": {1: "h"}})
+
+
 def test_a_parameter_that_a_law_names_must_be_in_the_model():
     parameters = {name: one for name, one in joint_model().parameters.items() if name != "sig"}
     with pytest.raises(ValueError, match=r"needs a prior .* for sig"):
@@ -224,9 +268,9 @@ def test_events_within_an_interval_are_no_values_below_a_limit():
     ]
     table = pd.DataFrame(rows, columns=["ID", "TIME", "AMT", "DV", "DVID"])
     data = read_events(table.assign(CENS=(table["DV"] == 1).astype(int)))
-    laws = {"conc": residual.Additive(HALF), "death": outcome.ExponentialTime(HALF)}
+    laws = {"death": outcome.ExponentialTime(HALF)}
     known = {"CL": Parameter(prior.LogNormal(1.0, 1.0)), "V": Parameter(10.0)}
-    model = PopModel(pk.OneCompartment(), known, None, laws, dvid={1: "conc", 3: "death"})
+    model = PopModel(pk.OneCompartment(), known, None, laws, dvid={3: "death"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_observations(model, data)

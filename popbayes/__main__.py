@@ -1,0 +1,5 @@
+"""``python -m popbayes``: the command line where the `popbayes` command is not on the path."""
+
+from popbayes.cli import main
+
+main()
