@@ -18,6 +18,7 @@ from popbayes.engine import (
     explicit,
     ode_dense,
     ode_driver,
+    ode_periods,
     ode_pull,
     ode_steady,
     ode_steps,
@@ -118,6 +119,11 @@ class Formulas:
     hoisted: list[Variable]
     initials: list[Variable]
     tangents: Tangents
+
+    @property
+    def timed(self) -> bool:
+        """Whether rates depend on time itself."""
+        return self.names.time in set(ancestors(self.rates))
 
 
 def _expression(value: Any) -> Variable:
@@ -275,6 +281,7 @@ def _bound(
         "INFUSIONS": features.infusions,
         "CHANGES": features.changes,
         "SWITCHES": features.switches,
+        "TIMED": formulas.timed,
         "STIFF": structural.solver != "explicit",
         "EXPLICIT": structural.solver != "stiff",
         "STIFF_FIRST": 1.0 if structural.solver == "stiff" else 0.0,
@@ -330,7 +337,7 @@ def ode_kernels(
         templates += [ode_steps.scale_of, *stiff.TEMPLATES]
     steady = features.infusions
     templates += [*ode_switches.TEMPLATES, *ode_steps.TEMPLATES, *ode_walk.TEMPLATES]
-    templates += [*(ode_steady.FORWARD if steady else ()), *ode_walk.MIDDLE]
+    templates += [*((*ode_periods.TEMPLATES, *ode_steady.FORWARD) if steady else ()), *ode_walk.MIDDLE]
     templates += [
         *(ode_switches.LAST if off else ()),
         *ode_walk.LAST,

@@ -67,7 +67,7 @@ def _unbound(*_):
 
 integrate = note = put = infuse = interrupt = stop_inputs = read_driver = rhs = one_step = fail = _unbound
 scale_of = pull_row = factorise = back_substitute = taken = put_back = is_off = empty = _unbound
-without_off = is_negative = _unbound
+without_off = is_negative = repeats = _unbound
 
 
 def period(s, t, interval, running, seg, coefs, si, streams, w, tape, slots):
@@ -269,7 +269,7 @@ def start_steady(s, t, seg, coefs, si, sf, streams, w, tape, slots):
         found = find_states(
             s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots
         )
-        if j > MOST_OVERLAPPING or not found:
+        if j > MOST_OVERLAPPING or not found or not repeats(t, interval, constant, seg, coefs, w):
             fail(w)
     else:
         map_once(s, t, interval, running, first, full, guess, modes, seg, coefs, si, streams, w, tape, slots)

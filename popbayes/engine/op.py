@@ -83,7 +83,8 @@ def _pull_kernel(op: "_StructuralOp") -> Kernel:
         "        gtheta[k, j] = 0.0",
         f"pull(theta, ptr, ri, rt, si, sf, sptr, gpred, {KEPT}, gtheta{scratch})",
         *(f"g_{n} = gtheta[:, {i}].copy()" for i, n in enumerate(names)),
-        "return " + ", ".join(f"g_{n}" for n in names) + ("," if len(names) == 1 else ""),
+        # of an Op with one output numba's linker expects the array itself
+        "return " + ", ".join(f"g_{n}" for n in names),
     ]
     arguments = ", ".join(f"p_{n}" for n in names)
     source = f"def pull_predict({arguments}, {SCHEDULE}, gpred, {KEPT}):\n    " + "\n    ".join(lines) + "\n"
@@ -201,7 +202,8 @@ class PullPredict(_StructuralOp):
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """Call the adjoint kernel on numpy arrays."""
-        return _pull_kernel(self)(*inputs)
+        found = _pull_kernel(self)(*inputs)
+        return found if isinstance(found, tuple) else (found,)
 
     def infer_shape(self, node: Apply, shapes: Any) -> list[tuple[Any, ...]]:
         """One value for each segment."""

@@ -170,7 +170,8 @@ def _check_steady_states(events: EventTable, out: xr.Dataset) -> None:
             f"row {events.row[k]} (ID {events.subjects[events.record_subject[k]]}) asks for a steady state "
             "that does not exist with these parameters: nothing is eliminated, or nothing leaves one of the "
             "compartments (a Q of 0), or more comes in than can be eliminated, or more than 10,000 infusions "
-            "would run at once, or something only grows. Check the parameters, II and RATE."
+            "would run at once, or something only grows, or rates that depend on time do not repeat from "
+            "dose to dose. Check the parameters, II and RATE; doses of the past can be given as records."
         )
 
 

@@ -4,6 +4,7 @@ A function that a user writes is called once, with symbols; what it returned is 
 function. So two models with the same formulas are equal, share compiled code and survive in a file.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ NAMES = {
     "Add": "add", "Mul": "mul", "Sub": "sub", "TrueDiv": "true_div", "Neg": "neg", "Sqr": "sqr", "Pow": "pow",
     "Reciprocal": "reciprocal", "Switch": "switch", "GT": "gt", "GE": "ge", "LT": "lt", "LE": "le",
     "EQ": "eq", "NEQ": "neq", "ScalarMaximum": "maximum", "ScalarMinimum": "minimum", "Abs": "abs",
-    "AND": "and_", "OR": "or_",
+    "AND": "and_", "OR": "or_", "XOR": "xor", "Invert": "invert",
 }  # fmt: skip
 """Class of a scalar operation -> its function in pytensor.tensor, if not its name in lower case."""
 SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "true_div": "/", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -60,6 +61,8 @@ class Program:
                     f"{what} must be a number or a scalar expression, not {expression!r}."
                 ) from None
         if isinstance(expression, int | float):
+            if not math.isfinite(expression):
+                raise ValueError(f"{what} is {expression}, which is no finite number.")
             return cls((), float(expression))
         if expression.type.ndim != 0:
             raise TypeError(
@@ -71,6 +74,11 @@ class Program:
         for node in toposort([root], blockers=list(names)):
             arguments = [known[v] if v in known else _number(v, what) for v in node.inputs]
             (out,) = node.outputs
+            if _cuts(node):
+                raise TypeError(
+                    f"{what} makes whole numbers of others (a cast to {node.outputs[0].dtype}). Write "
+                    "pt.floor or pt.trunc."
+                )
             if _passes(node):
                 known[out] = arguments[0]
                 continue
@@ -147,6 +155,12 @@ def _passes(node: Apply) -> bool:
     return isinstance(node.op, DimShuffle) or (
         isinstance(node.op, Elemwise) and type(node.op.scalar_op).__name__ in ("Identity", "Cast")
     )
+
+
+def _cuts(node: Apply) -> bool:
+    """Whether an operation casts numbers that may have a fraction to whole ones."""
+    cast = isinstance(node.op, Elemwise) and type(node.op.scalar_op).__name__ == "Cast"
+    return cast and "float" in node.inputs[0].dtype and "float" not in node.outputs[0].dtype
 
 
 def _name_of(node: Apply, what: str) -> str:

@@ -38,6 +38,17 @@ class Input:
     rate: str | None = None
     zero_order: bool = False
 
+    def __post_init__(self) -> None:
+        for one in (f.name for f in fields(self) if f.name != "zero_order"):
+            value = getattr(self, one)
+            if value is not None and not isinstance(value, str):
+                raise TypeError(
+                    f"{one} of ode.Input is the name of a parameter, not {value!r}. A known value is given "
+                    f"to that parameter: pb.Parameter({value!r})."
+                )
+        if self.zero_order and self.duration is None:
+            raise ValueError("ode.Input(zero_order=True) needs the name of a duration: duration='D1'.")
+
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters that it uses."""
@@ -159,13 +170,13 @@ class System(AbstractOde):
             check_driver(pk, "ode.System")
         keep(self, "_own", (states,) if isinstance(states, str) else tuple(states))
         keep(self, "_pk", pk)
-        keep(self, "_covariates", tuple(covariates))
+        keep(self, "_covariates", (covariates,) if isinstance(covariates, str) else tuple(covariates))
         keep(self, "_inputs", _checked_inputs(inputs or {}))
         keep(self, "_parameters", self._named(parameters))
         self._check_names()
         symbols = Trace(self.states, (*self.parameters, *self.covariates))
         keep(self, "_rhs", symbols.rates(rhs, self._own))
-        keep(self, "_outputs", {name: symbols.output(name, f) for name, f in outputs.items()})
+        keep(self, "_outputs", symbols.outputs(outputs, pk.outputs if pk else ()))
         keep(self, "_initial", symbols.initials(initial or {}, self._own))
         if not self.outputs:
             raise ValueError("outputs must name at least one thing that can be observed.")

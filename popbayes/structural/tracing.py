@@ -21,6 +21,12 @@ def called(formula: Callable[..., Any], what: str, how: str, *arguments: Any) ->
         pass  # a callable that does not tell its signature
     try:
         return formula(*arguments)
+    except ValueError as error:
+        if "array element" not in str(error):
+            raise
+        raise TypeError(
+            f"{what} uses a function of arrays, such as np.where: write that of expressions, pt.switch."
+        ) from error
     except AttributeError as error:
         named = " Names of states are given in states=, those of p in parameters= and covariates=."
         raise AttributeError(f"{what}: {error}{named}") from error
@@ -73,8 +79,18 @@ class Trace:
             )
         return {name: Program.of(found[name], self.names, f"The rate of change of {name!r}") for name in own}
 
-    def output(self, name: str, formula: Any) -> Program:
-        """Program of an output."""
+    def outputs(self, given: Any, before: Sequence[str]) -> dict[str, Program]:
+        """Programs of the outputs; `before` are names that the driver has given already."""
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                f"outputs must map names to functions, {{'conc': lambda s, p: ...}}, not {given!r}."
+            )
+        for name in given:
+            if name in before:
+                raise ValueError(f"outputs has {name!r}, which is an output of pk= already; rename it.")
+        return {name: self._output(name, formula) for name, formula in given.items()}
+
+    def _output(self, name: str, formula: Any) -> Program:
         if isinstance(formula, Mapping):
             return Program.from_dict(formula)
         if not callable(formula):
@@ -83,7 +99,8 @@ class Trace:
                 f"lambda s, p: s.central / p.V, not {formula!r}."
             )
         arguments = [Symbols(self.states), Symbols(self.p)]
-        if len(inspect.signature(formula).parameters) == 3:
+        asked = [one for one in inspect.signature(formula).parameters.values() if one.default is one.empty]
+        if len(asked) == 3:
             arguments = [self.t, *arguments]
         found = called(formula, f"The output {name!r}", "f(state, p) or f(t, state, p)", *arguments)
         return Program.of(found, self.names, f"The output {name!r}")

@@ -299,6 +299,15 @@ def spoilt(**changes):
         ({"pk": pk.OneCompartment}, TypeError, "pk of ode.System .* Write it with brackets"),
         ({"inputs": {"c": ode.Input(lag="Tlag")}}, ValueError, "inputs has 'c'"),
         ({"outputs": {}}, ValueError, "at least one thing"),
+        ({"outputs": [lambda s, p: s.b]}, TypeError, "outputs must map names to functions"),
+        (
+            {"pk": pk.OneCompartment(), "outputs": {"conc": lambda s, p: s.b}},
+            ValueError,
+            "'conc', which is an",
+        ),
+        ({"rhs": lambda t, s, p: {"a": math.nan, "b": 0.0}}, ValueError, "'a' is nan, which is no finite"),
+        ({"rhs": lambda t, s, p: {"a": np.where(t > 1, p.k, 0), "b": 0.0}}, TypeError, "np.where.*pt.switch"),
+        ({"rhs": lambda t, s, p: {"a": p.k * (t / 2).astype("int64"), "b": 0.0}}, TypeError, "pt.floor"),
         ({"parameters": ("k", "Km")}, ValueError, "Nothing depends on the parameter Km"),
         ({"rhs": lambda s, p: {"a": -p.k * s.a, "b": 0.0}}, TypeError, r"called as rhs\(t, state, p\)"),
         ({"outputs": {"y": lambda s: s.b}}, TypeError, r"The output 'y' is called as f\(state, p\)"),
@@ -312,6 +321,15 @@ def spoilt(**changes):
 def test_what_is_wrong_with_a_system_is_refused_by_name(changes, error, text):
     with pytest.raises(error, match=text):
         spoilt(**changes)
+
+
+@pytest.mark.parametrize(("given", "error", "text"), [
+    ({"F": 0.5}, TypeError, r"F of ode.Input is the name of a parameter, not 0.5"),
+    ({"zero_order": True}, ValueError, "needs the name of a duration"),
+])  # fmt: skip
+def test_what_is_wrong_with_an_input_is_refused(given, error, text):
+    with pytest.raises(error, match=text):
+        ode.Input(**given)
 
 
 def test_time_covariates_and_initial_states_are_part_of_the_formulas():
