@@ -85,9 +85,9 @@ def vpc(
     Dataset
         `observed`, `simulated` (median over replicates), `lower`, `upper` over (stratum, bin, quantile);
         `middle`, `left`, `right`, `n` over (stratum, bin); and the points: `dv` (corrected, if so), `time`,
-        `bin`, `stratum_of` over obs, bin -1 where an observation lies in none. Where a limit is known, also
-        the fraction below it: `below`, `below_simulated`, `below_lower`, `below_upper` over (stratum, bin),
-        and `lloq` over obs.
+        `bin_of`, `stratum_of` over obs, `bin_of` -1 where an observation lies in none. Where a limit is
+        known, also the fraction below it: `below`, `below_simulated`, `below_lower`, `below_upper` over
+        (stratum, bin), and `lloq` over obs.
 
         Of an endpoint of categories: `observed`, `simulated`, `lower`, `upper` over (bin, category), and the
         bins. Of one of events: the same and `at_risk` over `at` (time), steps that hold until the next.
