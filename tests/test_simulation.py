@@ -298,6 +298,21 @@ def test_missing_values_are_named(correlated, theophylline):
         simulate(correlated, theophylline, {"CL_pop": 2.0}, seed=1)
 
 
+@pytest.mark.parametrize("effects", [
+    variability.Independent(["CL", "V"], sd=0.3), variability.Fixed({"CL": 0.3, "V": 0.3}),
+])  # fmt: skip
+def test_known_standard_deviations_need_not_be_given(effects):
+    model = PopModel(
+        pk.OneCompartment(), {name: Parameter(prior.LogNormal(2.0, 0.5)) for name in ("CL", "V")}, effects,
+        residual.Proportional(0.1),
+    )  # fmt: skip
+    values, design = {"CL_pop": 1.0, "V_pop": 2.0}, Regimen(times=[1.0]).dose(10).to_events(5)
+    drawn = simulate(model, design, values, seed=1)["predictions"]
+    same = simulate(model, design, values | {"omega": [0.3, 0.3]}, seed=1)["predictions"]
+    np.testing.assert_array_equal(drawn["dv"], same["dv"])
+    assert len(np.unique(drawn["ipred"])) == 5
+
+
 def test_a_simulated_study_is_data_to_fit():
     design = Regimen(times=[1, 4, 12]).dose(DOSE).to_events(3)
     drawn = simulate(bolus(), design, seed=4, n=2)

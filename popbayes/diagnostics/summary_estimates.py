@@ -75,7 +75,8 @@ def bounds(
     reach = float(norm.ppf((1 + interval) / 2)) * se
     positive = row.kind in ("omega", "level") or (row.kind == "sigma" and row.scale != "identity")
     if positive or (row.kind == "pop" and row.scale == "log"):
-        return value * np.exp(-reach / value), value * np.exp(reach / value)
+        with np.errstate(over="ignore"):  # next to nothing is known of it: the upper end is infinite
+            return value * np.exp(-reach / value), value * np.exp(reach / value)
     if row.kind == "corr":
         reach /= 1 - value**2
         return float(np.tanh(np.arctanh(value) - reach)), float(np.tanh(np.arctanh(value) + reach))

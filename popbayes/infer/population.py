@@ -132,6 +132,8 @@ def given_values(model: PopModel, given: Mapping[str, Any]) -> Values:
                 f"The model has no population value {name!r}; it has {listed(labels)}.{fixed}"
                 f"{nearest(name, labels)}"
             )
+    known = {dims.OMEGA: _fixed_omega(model)[0]} if _all_known(model) and dims.OMEGA in labels else {}
+    given = {**known, **given}
     missing = [name for name in labels if name not in given]
     if missing:
         raise ValueError(f"These population values are missing: {listed(missing)}.")
@@ -262,6 +264,11 @@ def outlying(model: PopModel, values: Values, etas: np.ndarray, rng: np.random.G
         place = [model.eta_names.index(name) for name in names]
         etas[..., place] /= np.sqrt(weight)[..., None]
     return etas
+
+
+def _all_known(model: PopModel) -> bool:
+    """Whether no standard deviation of the subjects' random effects is estimated."""
+    return all(row.fixed for row in model.population_rows() if row.name == dims.OMEGA)
 
 
 def _fixed_omega(model: PopModel) -> np.ndarray:
