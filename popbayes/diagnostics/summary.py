@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from popbayes.diagnostics.conflict import conflict_messages
 from popbayes.diagnostics.convergence import convergence_messages, mixing
 from popbayes.diagnostics.failures import failure_messages
 from popbayes.diagnostics.population import draws_of, estimated_draws
@@ -43,9 +44,9 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
     -------
     Table
         Prints what speaks against the fit first (`messages`: chains trapped in different modes, R-hat above
-        1.01, ESS below 400, divergences, low BFMI, differential equations that could not be solved), then the
-        table. `table` is a DataFrame: `unit`, `mean` (or `median`), `sd`, `rse_percent` (100 sd / estimate),
-        `lower`, `upper`, `cv_percent`,
+        1.01, ESS below 400, divergences, low BFMI, values beyond their priors, differential equations that
+        could not be solved), then the table. `table` is a DataFrame: `unit`, `mean` (or `median`), `sd`,
+        `rse_percent` (100 sd / estimate), `lower`, `upper`, `cv_percent`,
         `shrinkage_percent` (of the random effect, SD scale), `rhat`, `ess_bulk`, `ess_tail`, `fixed` and
         `prior`, indexed by the name in the DataTree.
 
@@ -69,7 +70,12 @@ def summary(dt: xr.DataTree, *, interval: float = 0.95, point: str = "mean") -> 
     return Table(
         table=table,
         printed=printed(table, interval, point),
-        messages=trap_messages(dt) + convergence_messages(dt, draws, rows) + failure_messages(dt),
+        messages=(
+            *trap_messages(dt),
+            *convergence_messages(dt, draws, rows),
+            *conflict_messages(study.model, draws),
+            *failure_messages(dt),
+        ),
         title=f"Population parameters of {name}: {chains} {many} of {size} draws",
         notes=(notes(table, interval),),
     )

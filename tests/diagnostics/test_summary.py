@@ -145,6 +145,20 @@ def test_chains_that_disagree_are_said_first_with_the_quantity_and_a_remedy():
     assert str(result).index("R-hat is above") < str(result).index("ka_pop")
 
 
+def test_a_posterior_beyond_its_prior_is_said():
+    """As of concentrations in ng/mL under priors for mg/L."""
+
+    def raised(dt):
+        return changed(dt, CL_pop=lambda x: x * 3.0, omega=lambda x: 0.1 * x, sigma_add=lambda x: x + 9.0)
+
+    (message,) = summary(raised(posed_fit(draws=1000))).messages
+    assert "medians of CL_pop (8." in message
+    assert "is 2.0" in message
+    assert "sigma_add (9." in message
+    assert "omega" not in message
+    assert "same units" in message
+
+
 def test_an_estimate_near_zero_has_no_printed_rse_of_many_digits():
     dt = changed(posed_fit(draws=100), beta_V_WT=lambda x: x - x.mean() + 1e-6)
     result = summary(dt)
