@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from popbayes.plots.smooth import smooth
 from popbayes.plots.style import (
     BLUE,
     GREY,
@@ -18,7 +19,6 @@ from popbayes.plots.style import (
     label_of,
     on_log,
     picture,
-    smooth,
     styled,
 )
 
