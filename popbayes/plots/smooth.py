@@ -10,6 +10,8 @@ EMPTY = 0.05
 """Gap between neighbours, as a fraction of the range, over which the curve is a straight line."""
 BREAK = 0.35
 """Gap over which there is no curve: what it would do there, no point says."""
+BEYOND = 2.5
+"""Standard deviations from the middle of the points that a value rests on, beyond which it is extrapolated."""
 
 
 def smooth(
@@ -19,7 +21,8 @@ def smooth(
 
     The regression is evaluated between the least and the largest x, near points only: within a gap of more
     than `EMPTY` of the range it would follow the slopes at the ends of the gap, and make up hills. The
-    curve is straight over such a gap, and broken by nan over one of more than `BREAK`.
+    curve is straight over such a gap, and broken by nan over one of more than `BREAK`. A value that rests on
+    points nearly all of which lie far to one side is not drawn either: a lone point beside a cluster.
 
     Parameters
     ----------
@@ -53,7 +56,8 @@ def smooth(
     spread = (weight * centred**2).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where(spread > 0, (weight * centred * y).sum(axis=1) / spread, 0.0)
-    return _broken(x, grid, mean_y + slope * (grid - mean_x))
+    beyond = np.abs(grid - mean_x) > BEYOND * np.sqrt(spread / total) + 1e-9 * np.ptp(x)
+    return _broken(x, grid, np.where(beyond, np.nan, mean_y + slope * (grid - mean_x)))
 
 
 def places(x: np.ndarray, points: int) -> np.ndarray:

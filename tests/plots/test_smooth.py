@@ -64,3 +64,12 @@ def test_a_smooth_stays_within_the_range_of_its_points():
     x = np.random.default_rng(5).exponential(1, 60)
     grid, _ = smooth(x, x)
     assert (np.nanmin(grid), np.nanmax(grid)) == (x.min(), x.max())
+
+
+def test_a_smooth_does_not_follow_the_slope_of_a_cluster_to_a_lone_point():
+    """The rise among many early samples says nothing of what one sample much later stands on."""
+    x = np.r_[np.linspace(0, 12, 100), 30.0, np.linspace(62, 260, 15)]
+    y = np.r_[np.linspace(-0.2, 0.4, 100), 1.5, np.zeros(15)]
+    grid, curve = smooth(x, y)
+    assert np.isnan(curve[np.searchsorted(grid, 30.0)])
+    assert np.nanmax(curve) < 0.6
