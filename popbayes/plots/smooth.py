@@ -11,7 +11,7 @@ EMPTY = 0.05
 BREAK = 0.35
 """Gap over which there is no curve: what it would do there, no point says."""
 BEYOND = 2.5
-"""Standard deviations from the middle of the points that a value rests on, beyond which it is extrapolated."""
+"""Standard deviations from the middle of the points that a value rests on; farther out it is extrapolated."""
 
 
 def smooth(

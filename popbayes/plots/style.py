@@ -88,6 +88,16 @@ def picture(width: float, height: float) -> Picture:
     return Picture(figsize=(width, height), layout="constrained")
 
 
+def legend_of(figure: Figure, place: str, ncols: int) -> None:
+    """Make one legend of all panels: what is drawn in some of them, each name once."""
+    found: dict[str, Any] = {}
+    for ax in figure.axes:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            if ax.get_visible():
+                found.setdefault(name, handle)
+    figure.legend(list(found.values()), list(found), loc=place, ncols=ncols)
+
+
 def label(name: str, unit: str) -> str:
     """Return an axis label: ``Time (h)``."""
     return f"{name} ({unit})" if unit else name
