@@ -4,6 +4,8 @@ import xarray as xr
 from popbayes.data.datasets import load_dataset
 from popbayes.diagnostics.gof import gof
 from popbayes.diagnostics.vpc import vpc
+from popbayes.infer.estimation.estimate import estimate
+from popbayes.infer.estimation.linearised import Foce
 from popbayes.simulation import simulate
 from tests.diagnostics.posed import censored_fit, posed_fit, theophylline_model, two_endpoints
 
@@ -31,3 +33,8 @@ def censored() -> xr.DataTree:
 @pytest.fixture(scope="session")
 def two() -> xr.DataTree:
     return two_endpoints()
+
+
+@pytest.fixture(scope="session")
+def estimated() -> xr.DataTree:
+    return estimate(theophylline_model(), load_dataset("theophylline"), method=Foce(), seed=1, progress=False)

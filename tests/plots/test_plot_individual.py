@@ -92,3 +92,13 @@ def test_without_limits_there_is_neither_triangle_nor_line(posed):
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["observed", "individual", "90 % band", "population"]
     assert not any(one.get_label() == "limit" or one.get_marker() == "v" for one in figure.axes[0].lines)
+
+
+def test_an_estimate_has_no_band_and_none_in_the_legend(estimated):
+    figure = plot_individual(estimated)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "observed",
+        "individual",
+        "population",
+    ]
+    assert not figure.axes[0].collections
