@@ -72,14 +72,15 @@ def _residuals(study: Study, iwres: np.ndarray) -> dict[str, np.ndarray]:
     if len(study.model.observation.endpoints) < 2:
         return {EPSILON: iwres[known]}
     of = endpoint_of_each(study)
-    return {f"{EPSILON}[{name}]": iwres[known & (of == name)] for name in dict.fromkeys(of[known].tolist())}
+    own = {name: iwres[known & (of == name)] for name in study.model.observation.endpoints}
+    return {f"{EPSILON}[{name}]": values for name, values in own.items() if len(values)}
 
 
 def in_words(label: str) -> str:
-    """A row's name as a figure shows it: ``epsilon[conc]`` is ``residuals of conc``."""
+    """A row's name as a figure shows it: ``residuals of``, on two lines, and the endpoint."""
     if label == EPSILON:
         return "residuals"
-    return f"residuals of {label[len(EPSILON) + 1 : -1]}" if label.startswith(f"{EPSILON}[") else label
+    return f"residuals of\n{label[len(EPSILON) + 1 : -1]}" if label.startswith(f"{EPSILON}[") else label
 
 
 def eta_shrinkage(draws: xr.Dataset, power: int = 1) -> pd.DataFrame:

@@ -131,14 +131,11 @@ def individual_section(dt: xr.DataTree) -> Section:
     shown = range(1, min(pages, MOST_PAGES) + 1)
     if not endpoints:
         return Section("individual", "Individual fits", words=("Categories and events have no curve.",))
-    band, triangles = (
-        " with its 90 % band",
-        ", triangles: known only to lie beyond the limit at which they are",
-    )
+    beyond = beyond_limits(study_of(dt))[0].any()
+    band = "" if is_estimate(dt) else " with its 90 % band"
     caption = (
-        f"Observations (points{triangles if beyond_limits(study_of(dt))[0].any() else ''}), individual "
-        f"prediction{'' if is_estimate(dt) else band} (solid) and population prediction (dashed) of each "
-        "subject."
+        f"Observations (points{', triangles: known only to lie beyond the limit' if beyond else ''}), "
+        f"individual prediction{band} (solid) and population prediction (dashed) of each subject."
     )
     figures = tuple(
         illustration(
@@ -202,8 +199,8 @@ def shrinkage_section(dt: xr.DataTree) -> Section:
     figure = illustration(
         plot_shrinkage(dt),
         f"Bars of shrinkage{' and pooling factor' if pooled else ''}; for each random effect the "
-        f"{'posterior mean' if pooled else 'conditional mode'} and interval of every subject over the band of "
-        "the population.",
+        f"{'posterior mean' if pooled else 'conditional mode'} and interval of every subject over the band "
+        "of the population.",
         "Near 0 % the data speak for themselves; near 100 % individual estimates are pulled to the typical "
         "value.",
     )

@@ -76,7 +76,7 @@ def test_each_endpoint_has_an_epsilon_of_its_own():
     for dvid, name in ((1, "conc"), (2, "A_central")):
         own = iwres[gof(two)["dvid"].to_numpy() == dvid]
         assert table.loc[f"epsilon[{name}]", "shrinkage"] == pytest.approx(1 - own.std(ddof=1))
-    assert in_words("epsilon[conc]") == "residuals of conc"
+    assert in_words("epsilon[conc]") == "residuals of\nconc"
 
 
 def test_without_random_effects_there_is_only_epsilon():

@@ -96,9 +96,6 @@ def test_without_limits_there_is_neither_triangle_nor_line(posed):
 
 def test_an_estimate_has_no_band_and_none_in_the_legend(estimated):
     figure = plot_individual(estimated)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "observed",
-        "individual",
-        "population",
-    ]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["observed", "individual", "population"]
     assert not figure.axes[0].collections

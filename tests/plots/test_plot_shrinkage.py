@@ -43,7 +43,7 @@ def test_a_model_without_random_effects_is_refused():
 
 def test_bars_of_residuals_are_by_endpoint(two):
     names = [tick.get_text() for tick in plot_shrinkage(two).axes[0].get_yticklabels()]
-    assert names[-2:] == ["residuals of conc", "residuals of A_central"]
+    assert names[-2:] == ["residuals of\nconc", "residuals of\nA_central"]
 
 
 def test_an_estimate_has_modes_and_no_posterior(estimated, posed):
