@@ -37,6 +37,13 @@ DPI = 140
 EMPTY = Markup("")
 MOST_PAGES = 10
 """Pages of individual fits that a report shows; the rest are counted."""
+VPC_CAPTION = (
+    "Black lines: percentiles of the observations along time (solid: median; dashed: 5 % and 95 %). "
+    "Coloured bands: where the same percentile lies in 90 % of the simulated studies (blue: 5 %; orange-red: "
+    "50 %; green: 95 %); thin line in each: its median over these studies. Where the model describes the "
+    "data, each black line runs within its own band: the lowest in the blue one, the solid one in the "
+    "orange-red one, the highest in the green one."
+)
 BEYOND = (
     " Hollow triangles are known only to lie beyond the limit at which they are drawn; smooths and quantiles "
     "leave them out."
@@ -225,8 +232,7 @@ def vpc_section(simulated: xr.DataTree) -> Section:
                 figure,
                 f"{name} predictive check: percentiles of the observations against time, over the intervals "
                 "of the same percentiles in simulated studies.",
-                "Observed percentiles (black) should lie in the bands of the same colour as their simulated "
-                "counterparts.",
+                VPC_CAPTION,
             )
         )
     return Section("vpc", "Visual predictive check", words=tuple(words), figures=tuple(figures))

@@ -249,3 +249,8 @@ def test_shrinkage_of_residuals_is_by_endpoint():
     html = str(sections.shrinkage_section(two_endpoints()).html)
     assert "epsilon[conc]" in html
     assert "epsilon[A_central]" in html
+
+
+def test_the_caption_of_the_check_says_which_band_is_whose(text):
+    for words in ("blue: 5 %", "orange-red: 50 %", "green: 95 %", "thin line in each: its median"):
+        assert words in text
