@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
@@ -31,7 +31,7 @@ def keep_apart(figure: Figure, labels: Sequence[Annotation]) -> None:
     if not labels:
         return
     figure.draw_without_rendering()  # a layout is made when a figure is drawn
-    taken: dict[Axes | None, list[Bbox]] = defaultdict(list)
+    taken: dict[Any, list[Bbox]] = defaultdict(list)
     for label in labels:
         box = _free_place(label, taken[label.axes])
         if box is None:

@@ -49,7 +49,8 @@ def _fit(fitted: xr.Dataset) -> Figure:
         labels += _panels(figure, only)
         figure.suptitle(f"Goodness of fit{f': {name}' if name else ''}", x=0.01, ha="left")
     else:
-        for place, (name, part) in zip(figure.subfigures(len(parts), 1), parts.items(), strict=True):
+        places = np.ravel(figure.subfigures(len(parts), 1))  # type: ignore[arg-type]
+        for place, (name, part) in zip(places, parts.items(), strict=True):
             labels += _panels(place, part)
             place.suptitle(name, x=0.01, ha="left", fontsize=10)
         figure.suptitle("Goodness of fit", x=0.01, ha="left")

@@ -117,8 +117,9 @@ def _legend(figure: Figure, columns: int, note: str) -> None:
             own.setdefault(name, []).append(handle)
         found |= {name: handles for name, handles in own.items() if name not in found}
     order = sorted(found, key=lambda name: ("simulated" in name, "LLOQ" in name, name != "observed median"))
+    handles: list[Any] = [tuple(found[name][::-1]) for name in order]  # the band first, the line upon it
     figure.legend(
-        [tuple(found[name][::-1]) for name in order],  # the band first, the line upon it
+        handles,
         order,
         loc="outside lower left",
         ncols=columns,

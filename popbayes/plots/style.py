@@ -88,7 +88,7 @@ def picture(width: float, height: float) -> Picture:
     return Picture(figsize=(width, height), layout="constrained")
 
 
-def legend_of(figure: Figure, place: str, ncols: int) -> None:
+def legend_of(figure: Figure, place: Any, ncols: int) -> None:
     """Make one legend of all panels: what is drawn in some of them, each name once."""
     found: dict[str, Any] = {}
     for ax in figure.axes:
