@@ -68,7 +68,8 @@ def _by_endpoint(fitted: xr.Dataset) -> dict[str, xr.Dataset]:
     if "endpoint" not in fitted:
         return {"": fitted}
     of = fitted["endpoint"].to_numpy()
-    names = [str(name) for name in fitted["endpoint"].attrs["measured"] if (of == name).any()]
+    known = np.atleast_1d(fitted["endpoint"].attrs["measured"])  # a file gives a list of one back as text
+    names = [str(name) for name in known if (of == name).any()]
     parts = {name: fitted.isel(obs=np.flatnonzero(of == name)) for name in names}
     return parts or {"": fitted}
 
@@ -102,7 +103,7 @@ def _notes(fitted: xr.Dataset, parts: dict[str, xr.Dataset], named: bool) -> lis
     if (beyond & ~none).any():
         notes.append("triangles among residuals: of values put in the place of those beyond a limit")
     if named:
-        notes.append(f"residuals beyond ±{FAR:g} have the label of their subject")
+        notes.append(f"residuals beyond ±{FAR:g} have the label of their subject, where there is room")
     others = len(fitted["obs"]) - len(residual)
     if others:
         notes.append(f"{others} observations that do not scatter around a prediction are not drawn")

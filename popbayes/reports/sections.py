@@ -44,6 +44,10 @@ VPC_CAPTION = (
     "data, each black line runs within its own band: the lowest in the blue one, the solid one in the "
     "orange-red one, the highest in the green one."
 )
+VPC_BELOW = (
+    " Panel below: percentage of the observations below the limit of quantification (black) over its 90 % "
+    "interval in the simulated studies (grey)."
+)
 BEYOND = (
     " Hollow triangles are known only to lie beyond the limit at which they are drawn; smooths and quantiles "
     "leave them out."
@@ -172,8 +176,7 @@ def gof_section(dt: xr.DataTree) -> Section:
             f"logarithmic; {residual} against time, time after dose and population "
             "prediction, and their normal quantiles.",
             f"Observed against predicted with the line of identity and a smooth; {residual} with lines at 0 "
-            "and ±1.96 and a smooth. Residuals beyond ±3 have the label of their subject."
-            f"{BEYOND if (one['cens'] != 0).any() else ''}",
+            f"and ±1.96 and a smooth.{BEYOND if (one['cens'] != 0).any() else ''}",
         )
         for of, one in each.items()
     ]
@@ -222,7 +225,8 @@ def vpc_section(simulated: xr.DataTree) -> Section:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*of which percentiles say nothing")
-                figure = plot_vpc(vpc(simulated, pred_corr=pred_corr))
+                checked = vpc(simulated, pred_corr=pred_corr)
+                figure = plot_vpc(checked)
         except ValueError as problem:
             words.append(f"{'Prediction-corrected: ' if pred_corr else ''}{problem}")
             continue
@@ -232,7 +236,7 @@ def vpc_section(simulated: xr.DataTree) -> Section:
                 figure,
                 f"{name} predictive check: percentiles of the observations against time, over the intervals "
                 "of the same percentiles in simulated studies.",
-                VPC_CAPTION,
+                f"{VPC_CAPTION}{VPC_BELOW if 'below' in checked else ''}",
             )
         )
     return Section("vpc", "Visual predictive check", words=tuple(words), figures=tuple(figures))

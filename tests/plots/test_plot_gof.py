@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.axes import Axes
 
 from popbayes.diagnostics.gof import gof
@@ -177,6 +178,14 @@ def test_what_scatters_around_nothing_is_not_drawn_but_counted(two):
     assert "132 observations that do not scatter around a prediction" in figure.get_supxlabel()
 
 
+def test_what_was_written_to_a_file_is_drawn_alike(two, tmp_path):
+    fitted = gof(two)
+    fitted["endpoint"].attrs["measured"] = ["conc"]
+    fitted.to_netcdf(tmp_path / "gof.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "gof.nc", engine="h5netcdf") as again:
+        assert plot_gof(again).get_suptitle() == "Goodness of fit: conc"
+
+
 def test_the_legend_names_what_is_drawn_and_nothing_else(fitted):
     assert names(plot_gof(fitted)) == ["identity, or 0", "observation", "smooth", "±1.96"]
     few = plot_gof(fitted.isel(obs=slice(0, 4)))
@@ -197,7 +206,7 @@ def test_labels_of_subjects_do_not_cover_each_other(fitted):
         assert 2 <= len(boxes) <= 8
         assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
         assert all(ax.bbox.padded(3).containsx(box.x1) for box in boxes)
-    assert "have the label of their subject" in figure.get_supxlabel()
+    assert "have the label of their subject, where there is room" in figure.get_supxlabel()
 
 
 def test_etas_of_an_estimate_are_called_modes(fitted):

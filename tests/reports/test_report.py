@@ -11,6 +11,7 @@ from popbayes.data.datasets import load_dataset
 from popbayes.data.regimen import Regimen
 from popbayes.infer.estimation.estimate import estimate
 from popbayes.infer.estimation.linearised import Foce
+from popbayes.infer.tree import study_of
 from popbayes.observation import residual
 from popbayes.parameters import priors
 from popbayes.reports import report as report_module
@@ -254,3 +255,11 @@ def test_shrinkage_of_residuals_is_by_endpoint():
 def test_the_caption_of_the_check_says_which_band_is_whose(text):
     for words in ("blue: 5 %", "orange-red: 50 %", "green: 95 %", "thin line in each: its median"):
         assert words in text
+    assert "Panel below" not in text
+
+
+def test_the_caption_of_the_check_says_what_is_in_the_panel_below():
+    dt = censored_fit()
+    study = study_of(dt)
+    simulated = simulate(study.model, study.events, dt, seed=1, n=10)
+    assert all("Panel below: percentage" in one.caption for one in sections.vpc_section(simulated).figures)
