@@ -34,7 +34,7 @@ def curves(
     Parameters
     ----------
     dt : DataTree
-        A fit.
+        A fit, or an estimate.
     subjects : sequence of labels, optional
         Which ones; all of them.
     interval : float
@@ -46,7 +46,8 @@ def curves(
     Returns
     -------
     label -> Dataset over `time`
-        `ipred` and `pred` (posterior means), `lower` and `upper`.
+        `ipred` and `pred` (posterior means; of an estimate, at the estimates and conditional modes), `lower`
+        and `upper` (of an estimate the same as `ipred`: it has no band).
     """
     study = study_of(dt)
     endpoint = drawn_endpoint(study.model, endpoint)

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from popbayes.diagnostics.curves import measured_endpoints
 from popbayes.diagnostics.cwres import cwres
+from popbayes.diagnostics.limits import beyond_limits
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OBS, OMEGA
 from popbayes.infer.effects import Effects
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws, population_predictions, sigmas
@@ -22,6 +24,7 @@ LONG_NAMES = {
     "dvid": "Kind of observation",
     "dv": "Observed",
     "cens": "Beyond a limit",
+    "endpoint": "Endpoint",
     "pred": "Population prediction",
     "ipred": "Individual prediction",
     "ires": "Individual residual",
@@ -48,7 +51,8 @@ def gof(dt: xr.DataTree, *, endpoint: str | None = None) -> xr.Dataset:
     has none such, and a zero `pred` (before the first dose) does no harm.
 
     An observation beyond a limit (`cens` 1 below, -1 above) has the limit as `dv` and no residual (nan),
-    unless the model puts a value in its place (``censoring.M5``).
+    unless the model puts a value in its place (``censoring.M5``). One below its LLOQ counts as such where the
+    model has a method for them.
 
     Parameters
     ----------
@@ -62,7 +66,8 @@ def gof(dt: xr.DataTree, *, endpoint: str | None = None) -> xr.Dataset:
     -------
     Dataset over obs
         `subject`, `time`, `tad`, `dvid`, `dv`, `cens`, `pred`, `ipred`, `ires`, `iwres`, `cwres` (see
-        `popbayes.diagnostics.cwres`, around the posterior means, or the modes of an estimate); `eta_{P}`
+        `popbayes.diagnostics.cwres`, around the posterior means, or the modes of an estimate), `endpoint`
+        where there are several (attribute `measured`: those of measured values); `eta_{P}`
         (the subject's estimate, in every one of its rows; attribute `omega`), `eta_occ_{P}` of occasions and
         `eta_SITE_{P}` of a level, and the covariates. Units are
         attributes.
@@ -75,13 +80,14 @@ def gof(dt: xr.DataTree, *, endpoint: str | None = None) -> xr.Dataset:
     events = study.events
     pred = mean_of_draws(dt, population_predictions)
     ipred = mean_of_draws(dt, individual_predictions)
+    side, limit = beyond_limits(study)
     values = {
         "subject": events.subjects[events.obs_subject],
         "time": events.obs_time,
         "tad": events.obs_tad,
         "dvid": events.dvid[events.obs_record],
-        "dv": events.obs_dv,
-        "cens": events.cens[events.obs_record],
+        "dv": np.where(side != 0, limit, events.obs_dv),
+        "cens": side,
         "pred": pred,
         "ipred": ipred,
         "ires": np.where(study.observed.state == MEASURED, study.observed.dv - ipred, np.nan),
@@ -89,12 +95,13 @@ def gof(dt: xr.DataTree, *, endpoint: str | None = None) -> xr.Dataset:
         "cwres": cwres(study, *_centre(study, draws), interaction=_interaction(dt)),
     }
     variables: dict[str, Any] = {name: (OBS, v, _attrs(name, events.units)) for name, v in values.items()}
+    variables |= _endpoints(study)
     variables |= _etas(draws, events.obs_subject) | _level_etas(study, draws)
     for name, column in events.covariates.items():
         unit = events.units.get(name, "")
         variables[name] = (OBS, column[events.obs_record], {"long_name": name, "units": unit, "covariate": 1})
     drawn = "cwres" if is_estimate(dt) and np.isfinite(values["cwres"]).any() else "iwres"
-    attrs = {"name": events.name, "weighted": drawn}
+    attrs = {"name": events.name, "weighted": drawn, "estimate": int(is_estimate(dt))}
     found = xr.Dataset(variables, coords={OBS: np.arange(events.n_obs)}, attrs=attrs)
     return found if endpoint is None else found.isel({OBS: np.flatnonzero(of_endpoint(study, endpoint))})
 
@@ -112,11 +119,23 @@ def of_endpoint(study: Study, endpoint: str) -> np.ndarray:
         raise ValueError(
             f"endpoint must be one of {listed(known)}, not {endpoint!r}.{nearest(endpoint, known)}"
         )
-    mine = np.zeros(study.events.n_obs, dtype=bool)
+    return endpoint_of_each(study) == endpoint
+
+
+def endpoint_of_each(study: Study) -> np.ndarray:
+    """Name of the endpoint of each observation, (n_obs,)."""
+    names = np.full(study.events.n_obs, "", dtype=object)
     for part in study.observed.parts:
-        if part.kind.endpoint == endpoint:
-            mine[part.index] = True
-    return mine
+        names[part.index] = part.kind.endpoint
+    return names.astype(str)
+
+
+def _endpoints(study: Study) -> dict[str, Any]:
+    """The endpoint of each observation, where there are several."""
+    if len(study.model.observation.endpoints) < 2:
+        return {}
+    attrs = {**_attrs("endpoint", {}), "measured": list(measured_endpoints(study.model))}
+    return {"endpoint": (OBS, endpoint_of_each(study), attrs)}
 
 
 def weighted_residuals(study: Study, draws: xr.Dataset, ipred: np.ndarray) -> np.ndarray:
@@ -179,6 +198,6 @@ def _level_etas(study: Study, draws: xr.Dataset) -> dict[str, Any]:
     return found
 
 
-def _attrs(name: str, units: dict[str, str]) -> dict[str, str]:
+def _attrs(name: str, units: dict[str, str]) -> dict[str, Any]:
     column = "TIME" if name in IN_TIME else "DV" if name in IN_DV else ""
     return {"long_name": LONG_NAMES[name], "units": units.get(column, "")}

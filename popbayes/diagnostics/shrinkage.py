@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from popbayes.diagnostics.gof import weighted_residuals
+from popbayes.diagnostics.gof import endpoint_of_each, weighted_residuals
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA
 from popbayes.infer.pointwise import individual_predictions, mean_of_draws
-from popbayes.infer.tree import draws_or_estimate, study_of
+from popbayes.infer.tree import Study, draws_or_estimate, study_of
 from popbayes.model.levels import Grouping
 
 EPSILON = "epsilon"
@@ -27,7 +27,8 @@ def shrinkage(dt: xr.DataTree, *, scale: str = "sd") -> pd.DataFrame:
                                   {\mathrm{E}\{\mathrm{var}_i(\eta_i) \mid y\}}.
 
     The row ``epsilon`` is :math:`1 - \mathrm{sd}(\mathrm{iwres})` (or its variance): how far the individual
-    fits follow the residual error.
+    fits follow the residual error. With several endpoints there is one for each that has residuals,
+    ``epsilon[conc]``: one may be followed closely, and another hardly at all.
 
     Near 0 the data speak for themselves; near 1 the estimates are pulled to the typical value, and plots of
     them mislead. Sampling variation, of few subjects above all, can make a value negative.
@@ -42,8 +43,8 @@ def shrinkage(dt: xr.DataTree, *, scale: str = "sd") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each random effect, and ``epsilon``; columns `omega` (posterior mean), `sd` (of the
-        estimates, or of iwres), `shrinkage` and `pooling`, as fractions. `scale` is in its ``attrs``.
+        One row for each random effect, and those of ``epsilon``; columns `omega` (posterior mean), `sd` (of
+        the estimates, or of iwres), `shrinkage` and `pooling`, as fractions. `scale` is in its ``attrs``.
 
     References
     ----------
@@ -58,10 +59,28 @@ def shrinkage(dt: xr.DataTree, *, scale: str = "sd") -> pd.DataFrame:
     levels = [level_shrinkage(one, draws, power) for one in study.model.groupings if one.eta in draws]
     rows = pd.concat([rows, *levels]) if levels else rows
     iwres = weighted_residuals(study, draws, mean_of_draws(dt, individual_predictions))
-    sd = float(np.nanstd(iwres, ddof=1)) if np.isfinite(iwres).sum() > 1 else np.nan
-    rows.loc[EPSILON] = {"omega": np.nan, "sd": sd, "shrinkage": 1 - sd**power, "pooling": np.nan}
+    for label, own in _residuals(study, iwres).items():
+        sd = float(own.std(ddof=1)) if len(own) > 1 else np.nan
+        rows.loc[label] = {"omega": np.nan, "sd": sd, "shrinkage": 1 - sd**power, "pooling": np.nan}
     rows.attrs["scale"] = scale
     return rows
+
+
+def _residuals(study: Study, iwres: np.ndarray) -> dict[str, np.ndarray]:
+    """The residuals that there are, by the label of their row; by endpoint where there are several."""
+    known = np.isfinite(iwres)
+    if len(study.model.observation.endpoints) < 2:
+        return {EPSILON: iwres[known]}
+    of = endpoint_of_each(study)
+    own = {name: iwres[known & (of == name)] for name in study.model.observation.endpoints}
+    return {f"{EPSILON}[{name}]": values for name, values in own.items() if len(values)}
+
+
+def in_words(label: str) -> str:
+    """A row's name as a figure shows it: ``residuals of``, on two lines, and the endpoint."""
+    if label == EPSILON:
+        return "residuals"
+    return f"residuals of\n{label[len(EPSILON) + 1 : -1]}" if label.startswith(f"{EPSILON}[") else label
 
 
 def eta_shrinkage(draws: xr.Dataset, power: int = 1) -> pd.DataFrame:

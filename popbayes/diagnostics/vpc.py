@@ -9,6 +9,7 @@ import xarray as xr
 
 from popbayes.data.events import EventTable
 from popbayes.diagnostics.gof import of_endpoint
+from popbayes.diagnostics.limits import beyond_limits
 from popbayes.diagnostics.vpc_bins import Bins, make_bins
 from popbayes.diagnostics.vpc_outcomes import check_outcome, is_outcome
 from popbayes.diagnostics.vpc_study import Study, aligned, simulated_group
@@ -87,7 +88,8 @@ def vpc(
         `middle`, `left`, `right`, `n` over (stratum, bin); and the points: `dv` (corrected, if so), `time`,
         `bin_of`, `stratum_of` over obs, `bin_of` -1 where an observation lies in none. Where a limit is
         known, also the fraction below it: `below`, `below_simulated`, `below_lower`, `below_upper` over
-        (stratum, bin), and `lloq` over obs.
+        (stratum, bin), and `lloq` over obs; where observations lie beyond a limit, `cens` over obs (1 below,
+        -1 above).
 
         Of an endpoint of categories: `observed`, `simulated`, `lower`, `upper` over (bin, category), and the
         bins. Of one of events: the same and `at_risk` over `at` (time), steps that hold until the next.
@@ -134,6 +136,9 @@ def vpc(
     own = {f"dvid {number}": name for number, name in study_of(dt).model.observation.endpoint_of.items()}
     if strata_name(events, by) == "dvid" and own:
         result = result.assign_coords(endpoint=("stratum", [own.get(one, one) for one in strata]))
+    side, _ = beyond_limits(study_of(dt))
+    if side.any():
+        result = result.assign(cens=(OBS, side))
     if np.isfinite(study.lloq).any():
         result = result.assign(lloq=(OBS, study.lloq))
     return result.assign_attrs(

@@ -329,5 +329,7 @@ def positive_prior(value: Any, where: str, what: str = "is a standard deviation 
             "Use a positive prior such as prior.HalfNormal(0.5)."
         )
     if prior.discrete:
-        raise ValueError(f"{where} {what}is measured; {prior.describe()} allows whole numbers only.")
+        raise ValueError(
+            f"{where} {what}need not be a whole number; {prior.describe()} allows whole numbers only."
+        )
     return prior

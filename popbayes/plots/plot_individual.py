@@ -1,7 +1,6 @@
 """Pictures of individual fits, twelve subjects a page."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,24 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from popbayes.data.events import EventTable
 from popbayes.diagnostics.curves import curves, drawn_endpoint
-from popbayes.infer.tree import study_of
-from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, expect, label, on_log, picture, styled
+from popbayes.diagnostics.gof import of_endpoint
+from popbayes.diagnostics.limits import beyond_limits
+from popbayes.dims import OBS
+from popbayes.infer.tree import Study, is_estimate, study_of
+from popbayes.plots.limits import draw_beyond
+from popbayes.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILLION,
+    expect,
+    label,
+    legend_of,
+    on_log,
+    picture,
+    styled,
+)
 
 PER_PAGE = 12
 COLUMNS = 4
@@ -35,13 +48,15 @@ def plot_individual(
 ) -> Figure:
     """Draw the observations of each subject with the predicted curves.
 
-    Points are observations, the solid line is the individual prediction with its band (the uncertainty of the
-    curve, without residual error), the dashed one the population prediction at the subject's covariates.
+    Points are observations, hollow triangles those that are known only to lie below or above a limit (at a
+    dotted line). The solid line is the individual prediction with its band (the uncertainty of the curve,
+    without residual error), the dashed one the population prediction at the subject's covariates. An estimate
+    has no band.
 
     Parameters
     ----------
     dt : DataTree
-        A fit.
+        A fit, or an estimate.
     page : int
         Which twelve subjects, from 1.
     subjects : sequence of labels, optional
@@ -72,63 +87,65 @@ def plot_individual(
     figure = picture(max(4.8, 2.7 * columns), 1.1 + 2.15 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     found = curves(dt, subjects=labels, interval=interval, endpoint=name)
-    own = study.model.observation.endpoint_of
-    events = _of_endpoint(events, [number for number, one in own.items() if one == name] if several else None)
+    seen, band = _seen(study, name), "" if is_estimate(dt) else f"{100 * interval:g} % band"
     for number, subject in enumerate(labels):
-        _panel(axes[number], events, subject, found[subject], interval)
+        _observations(axes[number], seen.isel(obs=(seen["subject"] == subject).to_numpy()))
+        _curves(axes[number], found[subject], band)
+        axes[number].set_title(f"Subject {subject}")
     for ax in axes[len(labels) :]:
         ax.set_visible(False)
     for ax in axes[max(0, len(labels) - columns) : len(labels)]:
         ax.xaxis.set_tick_params(labelbottom=True)
-    hidden = _scale(axes[0], events.subset(labels), found, log)
+    shown = seen["dv"].to_numpy()[np.isin(seen["subject"].to_numpy(), labels)]
+    hidden = _scale(axes[0], shown, found, log)
     if hidden:
         words = f"{hidden} observations of 0 or less are not shown"
         figure.text(0.99, 0.005, words, ha="right", fontsize=7.5, color=GREY)
     figure.supxlabel(label("Time", events.units.get("TIME", "")), fontsize=10)
     figure.supylabel(label("Observed and predicted", events.units.get("DV", "")), fontsize=10)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], names[::-1], loc="outside upper right", ncols=4 if columns > 2 else 2)
+    legend_of(figure, "outside upper right", ncols=7 if columns > 3 else 3)
     where = f", page {page} of {pages}" if pages > 1 else ""
     figure.suptitle(f"Individual fits{f', {name}' if several else ''}{where}", x=0.01, ha="left")
     return figure
 
 
-def _of_endpoint(events: EventTable, dvid: list[int] | None) -> EventTable:
-    """The table with observations of some DVID only; as it is for None."""
-    if dvid is None:
-        return events
-    other = events.is_obs & ~np.isin(events.dvid, dvid)
-    return replace(events, evid=np.where(other, 2, events.evid), mdv=np.where(other, 1, events.mdv))
+def _seen(study: Study, endpoint: str) -> xr.Dataset:
+    """The observations of one endpoint; those beyond a limit are at it, and have a side."""
+    events, (side, limit) = study.events, beyond_limits(study)
+    columns = {
+        "subject": events.subjects[events.obs_subject],
+        "time": events.obs_time,
+        "dv": np.where(side != 0, limit, events.obs_dv),
+        "side": side,
+    }
+    seen = xr.Dataset({name: (OBS, values) for name, values in columns.items()})
+    return seen.isel({OBS: of_endpoint(study, endpoint)})
 
 
-def _panel(ax: Axes, events: EventTable, subject: Any, curve: xr.Dataset, interval: float) -> None:
-    mine = events.subjects[events.obs_subject] == subject
+def _curves(ax: Axes, curve: xr.Dataset, band: str) -> None:
+    """Predictions of one subject; without a name for the band there is none."""
     time = curve["time"].to_numpy()
-    ax.fill_between(
-        time, curve["lower"].to_numpy(), curve["upper"].to_numpy(), color=BLUE, alpha=0.22, lw=0,
-        label=f"{100 * interval:g} % band",
-    )  # fmt: skip
+    ax.plot(time, curve["ipred"].to_numpy(), color=BLUE, zorder=2.1, label="individual")
+    if band:
+        low, high = curve["lower"].to_numpy(), curve["upper"].to_numpy()
+        ax.fill_between(time, low, high, color=BLUE, alpha=0.22, lw=0, label=band)
     ax.plot(time, curve["pred"].to_numpy(), color=VERMILLION, ls=(0, (4, 2)), lw=1.3, label="population")
-    ax.plot(time, curve["ipred"].to_numpy(), color=BLUE, label="individual")
-    ax.plot(
-        events.obs_time[mine],
-        events.obs_dv[mine],
-        "o",
-        ms=4,
-        mfc="white",
-        mec=INK,
-        mew=0.9,
-        zorder=3,
-        label="observed",
-    )
-    ax.set_title(f"Subject {subject}")
 
 
-def _scale(ax: Axes, events: EventTable, found: dict[Any, xr.Dataset], log: bool) -> int:
+def _observations(ax: Axes, mine: xr.Dataset) -> None:
+    """Observations of one subject, those beyond a limit at it, and a line at each such limit."""
+    time, dv, side = (mine[name].to_numpy() for name in ("time", "dv", "side"))
+    look: dict[str, Any] = {"ms": 4, "mfc": "white", "mec": INK, "mew": 0.9, "zorder": 3}
+    ax.plot(time[side == 0], dv[side == 0], "o", label="observed", **look)
+    draw_beyond(ax, time, dv, side)
+    for limit in np.unique(dv[side != 0]):
+        ax.axhline(limit, color=GREY, lw=1.0, ls=":", zorder=1, label="limit")
+
+
+def _scale(ax: Axes, dv: np.ndarray, found: dict[Any, xr.Dataset], log: bool) -> int:
     """Scale of the shared axis; a logarithmic one goes down to the smallest observation."""
     upper = np.concatenate([one["upper"].to_numpy() for one in found.values()])
     pred = np.concatenate([one["pred"].to_numpy() for one in found.values()])
-    dv = events.obs_dv
     if not log:
         low, high = min(0.0, float(np.nanmin(dv))), float(np.nanmax(np.r_[dv, upper, pred]))
         ax.set_ylim(low - 0.04 * (high - low), high + 0.06 * (high - low))

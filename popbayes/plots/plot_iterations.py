@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from popbayes.dims import ITERATION, PARAMETER
-from popbayes.plots.style import BLUE, GREY, INK, LIGHT, expect, picture, styled
+from popbayes.plots.style import BLUE, GREY, INK, LIGHT, expect, legend_of, picture, styled
 
 COLUMNS = 4
 WIDE, TALL = 2.6, 1.9
@@ -17,8 +17,8 @@ WIDE, TALL = 2.6, 1.9
 def plot_iterations(iterations: xr.Dataset) -> Figure:
     """Draw every value and the objective against the iterations.
 
-    The band is the estimate with one standard error to either side; a dashed line marks where SAEM begins to
-    average.
+    The band is the estimate with one standard error to either side. Where the method is SAEM a dashed line
+    marks where it begins to average. The legend names what is there.
 
     Parameters
     ----------
@@ -39,8 +39,10 @@ def plot_iterations(iterations: xr.Dataset) -> Figure:
         _panel(ax, iterations, own["value"].to_numpy(), label)
         estimate, se = float(own["estimate"]), float(own["se"])
         if np.isfinite(se):
-            ax.axhspan(estimate - se, estimate + se, color=LIGHT, alpha=0.6, lw=0, zorder=0)
-        ax.axhline(estimate, color=GREY, lw=0.8, zorder=1)
+            ax.axhspan(
+                estimate - se, estimate + se, color=LIGHT, alpha=0.6, lw=0, zorder=0, label="estimate ± SE"
+            )
+        ax.axhline(estimate, color=GREY, lw=0.8, zorder=1, label="estimate")
     is_saem = iterations.attrs["smoothing_from"] < iterations.sizes[ITERATION]
     title = "-2 log p(y | eta)" if is_saem else "-2 log L"
     _panel(axes[len(labels)], iterations, iterations["objective"].to_numpy(), title)
@@ -49,6 +51,7 @@ def plot_iterations(iterations: xr.Dataset) -> Figure:
     for ax in axes[max(0, len(labels) + 1 - COLUMNS) : len(labels) + 1]:
         ax.set_xlabel("Iteration")
         ax.tick_params(labelbottom=True)
+    legend_of(figure, "outside lower left", ncols=4 if len(labels) > 2 else 2)
     ended = "converged" if iterations.attrs["converged"] else "NOT converged"
     figure.suptitle(f"Iterations of {iterations.attrs['method']}: {ended}", x=0.01, ha="left")
     return figure
@@ -56,7 +59,7 @@ def plot_iterations(iterations: xr.Dataset) -> Figure:
 
 def _panel(ax: Axes, iterations: xr.Dataset, values: np.ndarray, title: str) -> None:
     number = iterations[ITERATION].to_numpy()
-    ax.plot(number, values, color=BLUE, lw=1.0)
+    ax.plot(number, values, color=BLUE, lw=1.0, label="value at the iteration")
     if iterations.attrs["smoothing_from"] < len(number):
-        ax.axvline(iterations.attrs["smoothing_from"], color=INK, lw=0.8, ls="--")
+        ax.axvline(iterations.attrs["smoothing_from"], color=INK, lw=0.8, ls="--", label="averaging begins")
     ax.set_title(title, color=INK)

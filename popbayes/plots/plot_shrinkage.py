@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from popbayes.diagnostics.shrinkage import EPSILON, shrinkage
+from popbayes.diagnostics.shrinkage import in_words, shrinkage
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, OMEGA, SUBJECT
 from popbayes.infer.tree import draws_or_estimate, is_estimate
 from popbayes.plots.style import BLUE, GREY, INK, LIGHT, ORANGE, expect, picture, styled
@@ -23,13 +23,14 @@ def plot_shrinkage(dt: xr.DataTree, *, interval: float = 0.9) -> Figure:
 
     Left: shrinkage (SD scale) and pooling factor. Right, for each random effect: posterior mean and interval
     of every subject, in order, over the band that holds the same share of the population (at the posterior
-    mean of omega). Where the data say little, estimates gather at 0 and every interval is as wide as the
-    band.
+    mean of omega). Of an estimate they are the conditional mode and the normal interval of its conditional
+    SD, and there is no pooling factor. Where the data say little, estimates gather at 0 and every interval is
+    as wide as the band.
 
     Parameters
     ----------
     dt : DataTree
-        A fit, or an estimate: then conditional modes with normal intervals of their conditional SDs.
+        A fit, or an estimate.
     interval : float
         Probability of the intervals and of the band.
 
@@ -54,9 +55,12 @@ def plot_shrinkage(dt: xr.DataTree, *, interval: float = 0.9) -> Figure:
         else:
             ax.set_visible(False)
     figure.suptitle("Shrinkage of the random effects", x=0.01, ha="left")
+    share = f"{100 * interval:g} %"
+    what = f"posterior mean and {share} interval"
+    if is_estimate(dt):
+        what = f"conditional mode and normal {share} interval (by the conditional SD)"
     figure.supxlabel(
-        f"Points and lines: posterior mean and {100 * interval:g} % interval of each subject; "
-        f"grey band: {100 * interval:g} % of the population",
+        f"Points and lines: {what} of each subject; grey band: {share} of the population",
         fontsize=7.5, color=GREY, x=0.01, ha="left",
     )  # fmt: skip
     return figure
@@ -77,7 +81,7 @@ def _bars(ax: Axes, dt: xr.DataTree) -> None:
             if np.isfinite(value):
                 ax.annotate(f"{value:.0f}", (max(value, 0), y), xytext=(3, 0), textcoords="offset points",
                             va="center", fontsize=8)  # fmt: skip
-    ax.set_yticks(place, ["residuals" if name == EPSILON else str(name) for name in table.index])
+    ax.set_yticks(place, [in_words(str(name)) for name in table.index])
     finite = 100 * table[["shrinkage", "pooling"]].to_numpy()
     ax.set_xlim(min(0.0, np.nanmin(finite, initial=0.0)), 100)
     ax.set_xlabel("%")

@@ -1,5 +1,6 @@
 """Picture of a visual predictive check."""
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,23 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from popbayes.plots.bands import draw_band
+from popbayes.plots.limits import draw_beyond
 from popbayes.plots.plot_vpc_outcomes import draw_categories, draw_survival
-from popbayes.plots.style import BLUE, GREY, INK, VERMILLION, expect, label, on_log, picture, styled
+from popbayes.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    expect,
+    label,
+    on_log,
+    picture,
+    styled,
+)
 
 NAMES = {
     "prior_predictive": "prior predictive check",
@@ -17,6 +33,8 @@ NAMES = {
 }
 SUBJECTS = {"new": " of new subjects", "own": " of the same subjects (own random effects)", "none": ""}
 MOST_COLUMNS = 3
+OTHERS = (BLUE, GREEN, ORANGE, SKY)
+"""Colours of the percentiles beside the central one, from the lowest."""
 MOST_LIMITS = 4
 """Limits of quantification drawn as lines; more of them say nothing."""
 
@@ -24,6 +42,10 @@ MOST_LIMITS = 4
 @styled
 def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> Figure:
     """Draw observed percentiles over the intervals of the simulated ones.
+
+    Black lines are percentiles of the observations. Each has a band of its own colour behind it, in which
+    the same percentile of the simulated studies lies, and a thin line at the median of these. Bands reach to
+    the outer edges of the first and the last bin.
 
     Parameters
     ----------
@@ -65,7 +87,7 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
         one = one.sel(bin=np.isfinite(one["middle"]))
         if points:
             inside = ((checked["stratum_of"] == number) & (checked["bin_of"] >= 0)).to_numpy()
-            _observations(ax, checked["time"].to_numpy()[inside], checked["dv"].to_numpy()[inside])
+            _observations(ax, checked.isel(obs=inside))
         _panel(ax, one, floor)
         if below:
             _limits(ax, checked, number)
@@ -81,19 +103,30 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
             last = under[number] if below else ax
             last.set_xlabel(label(name, checked.attrs["time_unit"]))
             last.xaxis.set_tick_params(labelbottom=True)
-    handles, names = axes[0].get_legend_handles_labels()
-    order = sorted(range(len(names)), key=lambda i: ("simulated" in names[i], names[i] != "observed median"))
+    _legend(figure, 2 if columns < 3 else 4, _note(checked.attrs, hidden))
+    figure.suptitle(_title(checked.attrs), x=0.01, ha="left")
+    return figure
+
+
+def _legend(figure: Figure, columns: int, note: str) -> None:
+    """What was observed, then what was simulated; a band and the line in it are one entry."""
+    found: dict[str, list[Any]] = {}
+    for ax in figure.axes:
+        own: dict[str, list[Any]] = {}
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            own.setdefault(name, []).append(handle)
+        found |= {name: handles for name, handles in own.items() if name not in found}
+    order = sorted(found, key=lambda name: ("simulated" in name, "LLOQ" in name, name != "observed median"))
+    handles: list[Any] = [tuple(found[name][::-1]) for name in order]  # the band first, the line upon it
     figure.legend(
-        [handles[i] for i in order],
-        [names[i] for i in order],
+        handles,
+        order,
         loc="outside lower left",
-        ncols=3 if columns < 3 else 5,
-        title=_note(checked.attrs, hidden),
+        ncols=columns,
+        title=note,
         title_fontproperties={"size": 7.5},
         alignment="left",
     )
-    figure.suptitle(_title(checked.attrs), x=0.01, ha="left")
-    return figure
 
 
 def _size(n: int, rows: int, columns: int, below: bool) -> tuple[float, float]:
@@ -137,14 +170,20 @@ def _fraction_below(ax: Axes, one: xr.Dataset) -> None:
     low, middle, high, seen = (
         100 * one[name].to_numpy() for name in ("below_lower", "below_simulated", "below_upper", "below")
     )
-    _band(ax, one, low, high, BLUE, None)
-    ax.plot(x, middle, color=BLUE, lw=0.8, alpha=0.8, zorder=2.5)
-    ax.plot(x, seen, color=INK, marker="o", ms=3, zorder=3)
+    name = "simulated % below LLOQ: interval and median"
+    draw_band(ax, one, low, high, GREY, name)
+    ax.plot(x, middle, color=GREY, lw=0.9, zorder=2.5, label=name)
+    ax.plot(x, seen, color=INK, marker="o", ms=3, zorder=3, label="observed % below LLOQ")
     ax.set_ylim(-4, 104)
 
 
-def _observations(ax: Axes, time: np.ndarray, dv: np.ndarray) -> None:
-    ax.plot(time, dv, "o", ms=3.2, mfc="none", mec=GREY, mew=0.7, alpha=0.75, zorder=2, label="observations")
+def _observations(ax: Axes, own: xr.Dataset) -> None:
+    """Observations, those beyond a limit as triangles at it."""
+    time, dv = own["time"].to_numpy(), own["dv"].to_numpy()
+    side = own["cens"].to_numpy() if "cens" in own else np.zeros(len(dv))
+    look: dict[str, Any] = {"ms": 3.2, "mfc": "none", "mec": GREY, "mew": 0.7, "alpha": 0.75, "zorder": 2}
+    ax.plot(time[side == 0], dv[side == 0], "o", label="observations", **look)
+    draw_beyond(ax, time, dv, side, size=3.5)
 
 
 def _panel(ax: Axes, one: xr.Dataset, floor: float) -> None:
@@ -155,41 +194,34 @@ def _panel(ax: Axes, one: xr.Dataset, floor: float) -> None:
     )
     central = int(np.argmin(np.abs(quantiles - 0.5)))
     names = {True: percent(quantiles[[central]]), False: percent(np.delete(quantiles, central))}
-    for q in range(len(quantiles)):
+    for q, colour in enumerate(colours(len(quantiles), central)):
         middle = q == central
         named = middle or q == (1 if central == 0 else 0)
-        colour, name = VERMILLION if middle else BLUE, names[middle]
-        _band(ax, one, lower[:, q], upper[:, q], colour, f"simulated {name}" if named else None)
-        ax.plot(x, simulated[:, q], color=colour, lw=0.8, alpha=0.8, zorder=2.5)
+        name = f"simulated {100 * quantiles[q]:g} %: interval and median"
+        draw_band(ax, one, lower[:, q], upper[:, q], colour, name)
+        ax.plot(x, simulated[:, q], color=colour, lw=0.9, zorder=2.5, label=name)
         look: dict[str, Any] = {
             "color": INK,
             "ls": "-" if middle else "--",
             "marker": "o" if len(x) < 3 else None,
             "ms": 4,
         }
-        ax.plot(x, observed[:, q], zorder=3, label=f"observed {name}" if named else None, **look)
+        ax.plot(x, observed[:, q], zorder=3, label=f"observed {names[middle]}" if named else None, **look)
     edges = np.unique(np.r_[one["left"].to_numpy(), one["right"].to_numpy()])
     ax.plot(
         edges, np.ones_like(edges), "|", color=GREY, ms=5, transform=ax.get_xaxis_transform(), clip_on=False
     )
 
 
+def colours(n: int, central: int) -> list[str]:
+    """A colour for each of `n` percentiles; that of the central one is the same in every figure."""
+    others = cycle(OTHERS)
+    return [VERMILLION if q == central else next(others) for q in range(n)]
+
+
 def percent(quantiles: np.ndarray) -> str:
     """Return percentiles in words: ``median``, ``5 %, 95 %``."""
     return "median" if quantiles.tolist() == [0.5] else ", ".join(f"{100 * q:g} %" for q in quantiles)
-
-
-def _band(
-    ax: Axes, one: xr.Dataset, low: np.ndarray, high: np.ndarray, colour: str, name: str | None
-) -> None:
-    """Interval of a percentile: along the middles of the bins, or over the bin where there is only one."""
-    x = one["middle"].to_numpy()
-    if len(x) == 1:
-        x = np.array([one["left"].item(), one["right"].item()])
-        if x[0] == x[1]:
-            x = x + np.array([-0.5, 0.5])
-        low, high = np.repeat(low, 2), np.repeat(high, 2)
-    ax.fill_between(x, low, high, color=colour, alpha=0.22, lw=0, zorder=1, label=name)
 
 
 def _scale(ax: Axes, checked: xr.Dataset, log: bool, points: bool) -> tuple[int, float]:

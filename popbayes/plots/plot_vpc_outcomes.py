@@ -4,6 +4,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from popbayes.plots.bands import draw_band
 from popbayes.plots.style import BLUE, INK, label, picture
 
 MOST_COLUMNS = 4
@@ -22,9 +23,8 @@ def draw_categories(checked: xr.Dataset, note: str, title: str) -> Figure:
             continue
         one = 100 * checked.isel(category=k)[["observed", "simulated", "lower", "upper"]]
         x = checked["middle"].to_numpy()
-        ax.fill_between(
-            x, one["lower"], one["upper"], color=BLUE, alpha=0.22, lw=0, label="simulated interval"
-        )
+        low, high = one["lower"].to_numpy(), one["upper"].to_numpy()
+        draw_band(ax, checked, low, high, BLUE, "simulated interval")
         ax.plot(x, one["simulated"], color=BLUE, lw=0.8, label="simulated median")
         ax.plot(x, one["observed"], color=INK, marker="o", ms=3, label="observed")
         ax.set_title(f"{checked.attrs['endpoint']} = {checked['category'].to_numpy()[k]}")

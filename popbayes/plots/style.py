@@ -45,8 +45,6 @@ RC: dict[str, Any] = {
     "savefig.facecolor": "white",
 }
 SCREEN_DPI = 120
-LEAST_REACH = 0.2
-"""Fraction of the range that a smooth looks to either side at least, so that clumps do not make it swing."""
 NOUGHT = 1e-9
 """Fraction of the largest value below which one counts as 0 on a logarithmic axis: what rounding leaves."""
 
@@ -90,6 +88,16 @@ def picture(width: float, height: float) -> Picture:
     return Picture(figsize=(width, height), layout="constrained")
 
 
+def legend_of(figure: Figure, place: Any, ncols: int) -> None:
+    """Make one legend of all panels: what is drawn in some of them, each name once."""
+    found: dict[str, Any] = {}
+    for ax in figure.axes:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            if ax.get_visible():
+                found.setdefault(name, handle)
+    figure.legend(list(found.values()), list(found), loc=place, ncols=ncols)
+
+
 def label(name: str, unit: str) -> str:
     """Return an axis label: ``Time (h)``."""
     return f"{name} ({unit})" if unit else name
@@ -119,43 +127,3 @@ def on_log(ax: Axes, axis: str, values: np.ndarray) -> int:
     ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ticks.set_minor_formatter(NullFormatter())
     return len(finite) - len(positive)
-
-
-def smooth(
-    x: np.ndarray, y: np.ndarray, span: float = 0.75, points: int = 60
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""Local linear regression with tricube weights (loess of degree 1, without robustness steps).
-
-    Parameters
-    ----------
-    x, y : (n,) pairs; those with a missing value are left out.
-    span : float
-        Fraction of the pairs in each neighbourhood.
-    points : int
-        Places at which the curve is evaluated, over the range of x.
-
-    Returns
-    -------
-    (points,), (points,)
-        The curve; empty for fewer than 5 pairs or a single value of x.
-
-    References
-    ----------
-    Cleveland, *Journal of the American Statistical Association* 74 (1979) 829-836.
-    """
-    keep = np.isfinite(x) & np.isfinite(y)
-    x, y = x[keep], y[keep]
-    if len(x) < 5 or np.ptp(x) == 0:
-        return np.array([]), np.array([])
-    grid = np.linspace(x.min(), x.max(), points)
-    distance = np.abs(grid[:, None] - x)
-    nearest = np.sort(distance, axis=1)[:, max(4, int(np.ceil(span * len(x))) - 1)]
-    reach = np.maximum(nearest, LEAST_REACH * np.ptp(x)) + 1e-9 * np.ptp(x)
-    weight = np.clip(1 - (distance / reach[:, None]) ** 3, 0, None) ** 3
-    total = weight.sum(axis=1)
-    mean_x, mean_y = weight @ x / total, weight @ y / total
-    centred = x - mean_x[:, None]
-    spread = (weight * centred**2).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.where(spread > 0, (weight * centred * y).sum(axis=1) / spread, 0.0)
-    return grid, mean_y + slope * (grid - mean_x)

@@ -16,14 +16,16 @@ from popbayes.diagnostics.convergence import LEAST_BFMI, LEAST_ESS, MOST_RHAT
 from popbayes.diagnostics.curves import measured_endpoints
 from popbayes.diagnostics.gof import gof
 from popbayes.diagnostics.iterations import iterations
+from popbayes.diagnostics.limits import beyond_limits
 from popbayes.diagnostics.loo import loo
 from popbayes.diagnostics.result import Table, notes_html
 from popbayes.diagnostics.shrinkage import shrinkage
 from popbayes.diagnostics.summary import summary
 from popbayes.diagnostics.summary_estimates import method_text
 from popbayes.diagnostics.vpc import vpc
-from popbayes.dims import ETA
+from popbayes.dims import ETA, ITERATION, OBS
 from popbayes.infer.tree import Study, draws_or_estimate, is_estimate, study_of
+from popbayes.plots.gof_panels import weighted
 from popbayes.plots.plot_gof import plot_gof
 from popbayes.plots.plot_individual import n_pages, plot_individual
 from popbayes.plots.plot_iterations import plot_iterations
@@ -35,6 +37,21 @@ DPI = 140
 EMPTY = Markup("")
 MOST_PAGES = 10
 """Pages of individual fits that a report shows; the rest are counted."""
+VPC_CAPTION = (
+    "Black lines: percentiles of the observations along time (solid: median; dashed: 5 % and 95 %). "
+    "Coloured bands: where the same percentile lies in 90 % of the simulated studies (blue: 5 %; orange-red: "
+    "50 %; green: 95 %); thin line in each: its median over these studies. Where the model describes the "
+    "data, each black line runs within its own band: the lowest in the blue one, the solid one in the "
+    "orange-red one, the highest in the green one."
+)
+VPC_BELOW = (
+    " Panel below: percentage of the observations below the limit of quantification (black) over its 90 % "
+    "interval in the simulated studies (grey)."
+)
+BEYOND = (
+    " Hollow triangles are known only to lie beyond the limit at which they are drawn; smooths and quantiles "
+    "leave them out."
+)
 
 
 @dataclass(frozen=True)
@@ -84,13 +101,15 @@ def convergence_section(table: Table) -> Section:
 
 def estimation_section(dt: xr.DataTree, table: Table) -> Section:
     """What speaks against an estimate; or that nothing does."""
+    found = iterations(dt)
+    averages = found.attrs["smoothing_from"] < found.sizes[ITERATION]
     figures = (
         illustration(
-            plot_iterations(iterations(dt)),
+            plot_iterations(found),
             "A panel for each estimated value and one for the objective, against the number of the "
             "iteration.",
-            "Values and objective at every iteration; band: the estimate with its standard error; dashed: "
-            "where SAEM begins to average.",
+            "Values and objective at every iteration; grey band: the estimate with its standard error"
+            f"{'; dashed: where SAEM begins to average' if averages else ''}.",
         ),
     )
     if table.messages:
@@ -123,9 +142,11 @@ def individual_section(dt: xr.DataTree) -> Section:
     shown = range(1, min(pages, MOST_PAGES) + 1)
     if not endpoints:
         return Section("individual", "Individual fits", words=("Categories and events have no curve.",))
+    beyond = beyond_limits(study_of(dt))[0].any()
+    band = "" if is_estimate(dt) else " with its 90 % band"
     caption = (
-        "Observations (points), individual prediction with its 90 % band (solid) and population prediction "
-        "(dashed) of each subject."
+        f"Observations (points{', triangles: known only to lie beyond the limit' if beyond else ''}), "
+        f"individual prediction{band} (solid) and population prediction (dashed) of each subject."
     )
     figures = tuple(
         illustration(
@@ -142,28 +163,31 @@ def individual_section(dt: xr.DataTree) -> Section:
 
 
 def gof_section(dt: xr.DataTree) -> Section:
-    """Goodness of fit, and the random effects where there are any."""
+    """Goodness of fit of each endpoint, and the random effects where there are any."""
     fitted, names = gof(dt), measured_endpoints(study_of(dt).model)
-    each = {"": fitted} if len(names) < 2 else {f" of {name}": gof(dt, endpoint=name) for name in names}
+    each = {"": fitted}
+    if len(names) > 1:
+        each = {f" of {name}": fitted.isel({OBS: (fitted["endpoint"] == name).to_numpy()}) for name in names}
+    residual = str(fitted[weighted(fitted)].attrs["long_name"]).lower() + "s"
     figures = [
         illustration(
             plot_gof(one),
             f"Eight panels{of}: observed against population and individual predictions, linear and "
-            "logarithmic; individual weighted residuals against time, time after dose and population "
+            f"logarithmic; {residual} against time, time after dose and population "
             "prediction, and their normal quantiles.",
-            "Observed against predicted with the line of identity and a smooth; individual weighted "
-            "residuals with lines at 0 and ±1.96 and a smooth. Residuals beyond ±3 are named by their "
-            "subject.",
+            f"Observed against predicted with the line of identity and a smooth; {residual} with lines at 0 "
+            f"and ±1.96 and a smooth.{BEYOND if (one['cens'] != 0).any() else ''}",
         )
         for of, one in each.items()
     ]
     if ETA in draws_or_estimate(dt):
+        kind = "Conditional modes" if is_estimate(dt) else "Posterior means"
         figures.append(
             illustration(
                 plot_gof(fitted, what="eta"),
                 "For each random effect: histogram of the estimates, their normal quantiles, and the "
                 "estimates against each covariate.",
-                "Posterior means of the random effects. A trend against a covariate is one that the model "
+                f"{kind} of the random effects. A trend against a covariate is one that the model "
                 "does not hold; high shrinkage hides it.",
             )
         )
@@ -175,15 +199,18 @@ def shrinkage_section(dt: xr.DataTree) -> Section:
     if ETA not in draws_or_estimate(dt):
         return Section("shrinkage", "Shrinkage", words=("The model has no random effects.",))
     table = shrinkage(dt)
-    percent = {"shrinkage% (SD)": table["shrinkage"], "pooling factor%": table["pooling"]}
+    percent = {"shrinkage% (SD)": table["shrinkage"]}
+    pooled = not is_estimate(dt)  # estimates have no pooling factor
+    percent |= {"pooling factor%": table["pooling"]} if pooled else {}
     cells = {"omega": _cells(table["omega"], "{:.3g}"), "SD of estimates": _cells(table["sd"], "{:.3g}")}
     cells |= {name: _cells(100 * values, "{:.0f}") for name, values in percent.items()}
     printed = pd.DataFrame(cells, index=pd.Index(table.index, name="random effect"))
     html = Table(table, printed, title="epsilon: shrinkage of the weighted residuals").table_html()
     figure = illustration(
         plot_shrinkage(dt),
-        "Bars of shrinkage and pooling factor; for each random effect the posterior mean and interval of "
-        "every subject over the band of the population.",
+        f"Bars of shrinkage{' and pooling factor' if pooled else ''}; for each random effect the "
+        f"{'posterior mean' if pooled else 'conditional mode'} and interval of every subject over the band "
+        "of the population.",
         "Near 0 % the data speak for themselves; near 100 % individual estimates are pulled to the typical "
         "value.",
     )
@@ -198,7 +225,8 @@ def vpc_section(simulated: xr.DataTree) -> Section:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*of which percentiles say nothing")
-                figure = plot_vpc(vpc(simulated, pred_corr=pred_corr))
+                checked = vpc(simulated, pred_corr=pred_corr)
+                figure = plot_vpc(checked)
         except ValueError as problem:
             words.append(f"{'Prediction-corrected: ' if pred_corr else ''}{problem}")
             continue
@@ -208,8 +236,7 @@ def vpc_section(simulated: xr.DataTree) -> Section:
                 figure,
                 f"{name} predictive check: percentiles of the observations against time, over the intervals "
                 "of the same percentiles in simulated studies.",
-                "Observed percentiles (black) should lie in the bands of the same colour as their simulated "
-                "counterparts.",
+                f"{VPC_CAPTION}{VPC_BELOW if 'below' in checked else ''}",
             )
         )
     return Section("vpc", "Visual predictive check", words=tuple(words), figures=tuple(figures))

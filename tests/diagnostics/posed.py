@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from popbayes.data.datasets import load_dataset
@@ -123,3 +124,27 @@ def censored_check(**options):
     table.loc[seen, "LLOQ"] = 0.3
     table.loc[seen & (table["DV"] < 0.3), ["CENS", "DV"]] = [1, 0.3]
     return vpc(simulate(model, read_events(table), {}, seed=4, n=200), **options)
+
+
+def two_endpoints(second: Any = None) -> xr.DataTree:
+    """Concentrations (DVID 1), and at the same times amounts (DVID 2) or what is given instead, always 1."""
+    model = theophylline_model(
+        structural=OneCompartment(absorption=FirstOrder(), also=("A_central",)),
+        residual={"conc": residual.Additive(1.0), "A_central": second or residual.Additive(200.0)},
+        dvid={1: "conc", 2: "A_central"},
+    )
+    table = load_dataset("theophylline").to_frame().assign(DVID=1)
+    again = table[table["EVID"] == 0].assign(DVID=2)
+    again["DV"] = 1 if second else 32 * again["DV"]
+    both = pd.concat([table, again]).sort_values(["ID", "TIME", "EVID"], kind="stable")
+    return posed_fit(model, read_events(both, covariates=["WT"], units={"TIME": "h"}), draws=20)
+
+
+def censored_fit(limit: float = 1.0, **changes: Any) -> xr.DataTree:
+    """Theophylline with an assay that ends at `limit`."""
+    table = load_dataset("theophylline").to_frame()
+    seen = table["EVID"] == 0
+    table.loc[seen, "LLOQ"] = limit
+    table.loc[seen, "BLQ"] = (table["DV"] < limit).astype(int)
+    data = read_events(table.drop(columns="CENS", errors="ignore"), covariates=["WT"], units={"TIME": "h"})
+    return posed_fit(theophylline_model(**changes), data, draws=20)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,9 +7,9 @@ from popbayes.data.datasets import load_dataset
 from popbayes.data.regimen import Regimen
 from popbayes.diagnostics.gof import gof, weighted_residuals
 from popbayes.infer.tree import study_of
-from popbayes.observation import residual
+from popbayes.observation import censoring, outcome, residual
 from popbayes.parameters import priors
-from tests.diagnostics.posed import posed_fit, theophylline_model, with_dv
+from tests.diagnostics.posed import censored_fit, posed_fit, theophylline_model, two_endpoints, with_dv
 from tests.tolerances import EXACT, SOLVER
 
 
@@ -110,3 +112,34 @@ def test_a_time_varying_covariate_is_that_of_the_row():
     bare = {name: type(one)(one.prior, unit=one.unit) for name, one in parameters.items()}
     fitted = gof(posed_fit(theophylline_model(parameters=bare), data, draws=3))
     np.testing.assert_array_equal(fitted["AAG"], data.covariates["AAG"][data.is_obs])
+
+
+def test_observations_below_a_limit_have_the_limit_and_no_residual():
+    fitted = gof(censored_fit(1.0))
+    below = fitted["cens"].to_numpy() == 1
+    assert below.sum() == (load_dataset("theophylline").obs_dv < 1).sum() > 0
+    assert (fitted["dv"].to_numpy()[below] == 1.0).all()
+    np.testing.assert_array_equal(np.isnan(fitted["iwres"]), below)
+
+
+@pytest.mark.parametrize("method", [None, censoring.M3()])
+def test_a_value_below_its_lloq_is_measured_unless_the_model_censors_it(method):
+    data = load_dataset("theophylline")
+    data = replace(data, lloq=np.where(data.is_obs, 1.0, np.nan))
+    fitted = gof(posed_fit(theophylline_model(censoring=method), data, draws=5))
+    below = data.obs_dv < 1
+    np.testing.assert_array_equal(fitted["cens"] == 1, below & (method is not None))
+    np.testing.assert_array_equal(np.isnan(fitted["iwres"]), below & (method is not None))
+    np.testing.assert_array_equal(fitted["dv"], np.where(below & (method is not None), 1.0, data.obs_dv))
+
+
+def test_each_observation_has_its_endpoint_where_there_are_several(fitted):
+    both = gof(two_endpoints())
+    np.testing.assert_array_equal(both["endpoint"] == "A_central", both["dvid"] == 2)
+    assert both["endpoint"].attrs["measured"] == ["conc", "A_central"]
+    assert "endpoint" not in fitted
+
+
+def test_categories_are_no_measured_endpoint():
+    both = gof(two_endpoints(outcome.Binary(intercept=priors.Normal(0, 1), slope=0.1)))
+    assert both["endpoint"].attrs["measured"] == ["conc"]

@@ -69,6 +69,16 @@ def test_the_picture_has_a_panel_for_each_value_and_one_for_the_objective(which,
     assert len(dashed) == (1 if which == "saem" else 0)
 
 
+@pytest.mark.parametrize("which", ["saem", "foce"])
+def test_the_legend_names_lines_and_band_that_are_there(which, request):
+    found = iterations(request.getfixturevalue(which))
+    names = [text.get_text() for text in plot_iterations(found).legends[0].get_texts()]
+    averages = ["averaging begins"] if which == "saem" else []
+    assert sorted(names) == sorted(["value at the iteration", "estimate", "estimate ± SE", *averages])
+    without = plot_iterations(found.assign(se=found["se"] * np.nan))
+    assert "estimate ± SE" not in [text.get_text() for text in without.legends[0].get_texts()]
+
+
 def test_anything_else_is_refused_by_the_picture(foce):
     with pytest.raises(TypeError, match="iterations"):
         plot_iterations(foce)

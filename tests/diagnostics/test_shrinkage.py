@@ -3,10 +3,10 @@ import pytest
 import xarray as xr
 
 from popbayes.diagnostics.gof import gof
-from popbayes.diagnostics.shrinkage import eta_shrinkage, pooling_factor, shrinkage
+from popbayes.diagnostics.shrinkage import eta_shrinkage, in_words, pooling_factor, shrinkage
 from popbayes.observation import residual
 from popbayes.parameters import priors
-from tests.diagnostics.posed import posed_fit, theophylline_model
+from tests.diagnostics.posed import posed_fit, theophylline_model, two_endpoints
 from tests.tolerances import EXACT
 
 
@@ -67,6 +67,16 @@ def test_epsilon_shrinkage_is_one_minus_the_spread_of_iwres(posed):
     table = shrinkage(posed)
     assert table.index.tolist() == ["ka", "CL", "V", "epsilon"]
     assert table.loc["epsilon", "shrinkage"] == pytest.approx(1 - gof(posed)["iwres"].to_numpy().std(ddof=1))
+
+
+def test_each_endpoint_has_an_epsilon_of_its_own():
+    two = two_endpoints()
+    table, iwres = shrinkage(two), gof(two)["iwres"].to_numpy()
+    assert table.index.tolist() == ["ka", "CL", "V", "epsilon[conc]", "epsilon[A_central]"]
+    for dvid, name in ((1, "conc"), (2, "A_central")):
+        own = iwres[gof(two)["dvid"].to_numpy() == dvid]
+        assert table.loc[f"epsilon[{name}]", "shrinkage"] == pytest.approx(1 - own.std(ddof=1))
+    assert in_words("epsilon[conc]") == "residuals of\nconc"
 
 
 def test_without_random_effects_there_is_only_epsilon():

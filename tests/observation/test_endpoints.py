@@ -229,8 +229,8 @@ def test_one_endpoint_is_drawn_and_judged_with_its_own_output():
         plot_individual(dt, endpoint="answer")
     figure = plot_individual(dt)
     assert figure.get_suptitle() == "Individual fits, conc"
-    points = next(one for one in figure.axes[0].lines if one.get_label() == "observed")
-    assert len(points.get_xdata()) == 3
+    points = {one.get_label(): len(one.get_xdata()) for one in figure.axes[0].lines}
+    assert (points["observed"], points["below the limit"]) == (2, 1)
     assert gof(dt, endpoint="falls").sizes["obs"] == 12
     with pytest.raises(ValueError, match="Did you mean 'falls'"):
         gof(dt, endpoint="fals")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.axes import Axes
 
 from popbayes.diagnostics.gof import gof
@@ -9,9 +10,19 @@ from popbayes.plots.plot_gof import plot_gof
 from tests.diagnostics.posed import posed_fit, theophylline_model
 
 
-def points(ax: Axes) -> np.ndarray:
+def points(ax: Axes, marker: str = "o") -> np.ndarray:
     """Coordinates of the points of a panel, (n, 2)."""
-    return next(line.get_xydata() for line in ax.lines if line.get_marker() == "o")
+    return next((line.get_xydata() for line in ax.lines if line.get_marker() == marker), np.empty((0, 2)))
+
+
+def said(ax: Axes) -> str:
+    """What is said above a panel."""
+    return ax.get_title(loc="left")
+
+
+def names(figure) -> list[str]:
+    """Entries of the legend."""
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +71,7 @@ def test_undefined_residuals_are_counted_and_not_drawn(fitted):
     some = fitted.copy(deep=True)
     some["iwres"][:3] = np.nan
     figure = plot_gof(some)
-    assert "3 observations have no weighted residual" in figure.get_supxlabel()
+    assert "3 observations have no weighted residual (residual SD of 0: 3)" in figure.get_supxlabel()
     figure.canvas.draw()
 
 
@@ -94,3 +105,111 @@ def test_a_model_without_random_effects_has_no_picture_of_them():
 def test_an_unknown_picture_is_refused(fitted):
     with pytest.raises(ValueError, match='"fit" or "eta"'):
         plot_gof(fitted, what="cwres")
+
+
+def test_what_is_beyond_a_limit_is_a_triangle_at_it_and_counted(censored):
+    fitted = gof(censored)
+    below = fitted["cens"].to_numpy() == 1
+    figure = plot_gof(fitted)
+    for ax, name in zip(figure.axes[:2], ("pred", "ipred"), strict=True):
+        assert len(points(ax)) == (~below).sum()
+        np.testing.assert_array_equal(points(ax, "v"), np.stack([fitted[name], fitted["dv"]], axis=1)[below])
+        assert said(ax) == f"{below.sum()} below the limit (triangles)"
+    assert "below the limit" in names(figure)
+
+
+def test_what_is_beyond_a_limit_does_not_enter_the_smooth(censored):
+    def curve(fitted) -> np.ndarray:
+        return next(
+            line.get_xydata() for line in plot_gof(fitted).axes[0].lines if line.get_label() == "smooth"
+        )
+
+    fitted = gof(censored)
+    np.testing.assert_array_equal(curve(fitted), curve(fitted.isel(obs=(fitted["cens"] == 0).to_numpy())))
+
+
+def test_values_put_in_the_place_of_censored_ones_are_no_points_and_no_quantiles(fitted):
+    some = fitted.copy(deep=True)
+    some["cens"][:7] = -1
+    figure = plot_gof(some)
+    for ax in figure.axes[4:7]:
+        assert len(points(ax)) == 125
+        assert len(points(ax, "^")) == 7
+    assert len(points(figure.axes[7])) == 125
+    assert "above the limit" in names(figure)
+    assert "values put in the place" in figure.get_supxlabel()
+
+
+def test_a_panel_says_which_of_the_two_is_missing(fitted):
+    some = fitted.copy(deep=True)
+    some["tad"][:5] = np.nan
+    some["iwres"][3:10] = np.nan
+    some["cens"][3:7] = 1
+    axes = plot_gof(some).axes
+    residual = "4 not shown: no residual (beyond a limit)\n3 not shown: no residual"
+    assert [said(ax).replace("\n3 below the limit (triangles)", "") for ax in axes[4:7]] == [
+        residual, f"{residual}\n3 not shown: no time after dose", residual,
+    ]  # fmt: skip
+
+
+def test_each_endpoint_has_its_own_panels(two):
+    fitted = gof(two)
+    figure = plot_gof(fitted)
+    assert [place.get_suptitle() for place in figure.subfigs] == ["conc", "A_central"]
+    assert len(figure.axes) == 16
+    for first, dvid in ((0, 1), (8, 2)):
+        one = fitted.isel(obs=(fitted["dvid"] == dvid).to_numpy())
+        np.testing.assert_array_equal(points(figure.axes[first])[:, 1], one["dv"])
+        np.testing.assert_array_equal(points(figure.axes[first + 4])[:, 1], one["iwres"])
+        np.testing.assert_array_equal(points(figure.axes[first + 7])[:, 1], np.sort(one["iwres"]))
+
+
+def test_an_endpoint_that_is_asked_for_is_in_the_title(two):
+    figure = plot_gof(gof(two, endpoint="A_central"))
+    assert figure.get_suptitle() == "Goodness of fit: A_central"
+    assert len(figure.axes) == 8
+
+
+def test_what_scatters_around_nothing_is_not_drawn_but_counted(two):
+    fitted = gof(two)
+    fitted["endpoint"].attrs["measured"] = ["conc"]
+    figure = plot_gof(fitted)
+    assert len(points(figure.axes[0])) == 132
+    assert "132 observations that do not scatter around a prediction" in figure.get_supxlabel()
+
+
+def test_what_was_written_to_a_file_is_drawn_alike(two, tmp_path):
+    fitted = gof(two)
+    fitted["endpoint"].attrs["measured"] = ["conc"]
+    fitted.to_netcdf(tmp_path / "gof.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "gof.nc", engine="h5netcdf") as again:
+        assert plot_gof(again).get_suptitle() == "Goodness of fit: conc"
+
+
+def test_the_legend_names_what_is_drawn_and_nothing_else(fitted):
+    assert names(plot_gof(fitted)) == ["identity, or 0", "observation", "smooth", "±1.96"]
+    few = plot_gof(fitted.isel(obs=slice(0, 4)))
+    assert "smooth" not in names(few)
+    etas = plot_gof(fitted, what="eta")
+    assert names(etas) == ["subject (tick)", "normal, SD omega", "identity, or 0", "subject", "smooth"]
+
+
+def test_labels_of_subjects_do_not_cover_each_other(fitted):
+    """Residuals of one time that are nearly equal: side by side, above and below, or not named."""
+    far = fitted.copy(deep=True)
+    at_one = np.flatnonzero(far["time"].to_numpy() > 20)[:8]
+    far["iwres"][at_one] = 4 + 0.02 * np.arange(8)
+    figure = plot_gof(far)
+    figure.draw_without_rendering()
+    for ax in figure.axes[4:6]:
+        boxes = [text.get_window_extent() for text in ax.texts]
+        assert 2 <= len(boxes) <= 8
+        assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+        assert all(ax.bbox.padded(3).containsx(box.x1) for box in boxes)
+    assert "have the label of their subject, where there is room" in figure.get_supxlabel()
+
+
+def test_etas_of_an_estimate_are_called_modes(fitted):
+    estimated = fitted.assign_attrs(estimate=1)
+    assert "conditional modes" in plot_gof(estimated, what="eta").get_suptitle()
+    assert "posterior means" in plot_gof(fitted, what="eta").get_suptitle()

@@ -69,3 +69,33 @@ def test_a_logarithmic_axis_counts_the_observations_that_it_leaves_out(posed):
         f"{zeros} observations of 0 or less are not shown"
     ]
     assert figure.axes[0].get_yscale() == "log"
+
+
+def test_what_is_below_a_limit_is_a_triangle_at_a_line(censored):
+    figure = plot_individual(censored)
+    events = study_of(censored).events
+    below = events.cens[events.obs_record] == 1
+    for ax, subject in zip(figure.axes, events.subjects.tolist(), strict=True):
+        mine = events.subjects[events.obs_subject] == subject
+        np.testing.assert_array_equal(line(ax, "observed")[:, 1], events.obs_dv[mine & ~below])
+        assert (mine & below).any()  # the sample before the dose
+        triangles = next(one for one in ax.lines if one.get_marker() == "v")
+        assert triangles.get_markerfacecolor() == "none"
+        np.testing.assert_array_equal(triangles.get_xdata(), events.obs_time[mine & below])
+        assert set(triangles.get_ydata()) == set(line(ax, "limit")[:, 1]) == {1.0}
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"below the limit", "limit"} < set(names)
+
+
+def test_without_limits_there_is_neither_triangle_nor_line(posed):
+    figure = plot_individual(posed)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["observed", "individual", "90 % band", "population"]
+    assert not any(one.get_label() == "limit" or one.get_marker() == "v" for one in figure.axes[0].lines)
+
+
+def test_an_estimate_has_no_band_and_none_in_the_legend(estimated):
+    figure = plot_individual(estimated)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["observed", "individual", "population"]
+    assert not figure.axes[0].collections

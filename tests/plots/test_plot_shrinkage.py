@@ -39,3 +39,16 @@ def test_a_model_without_random_effects_is_refused():
     model = theophylline_model(variability=None, residual=residual.Additive(priors.HalfNormal(1)))
     with pytest.raises(ValueError, match="no random effects"):
         plot_shrinkage(posed_fit(model, draws=5))
+
+
+def test_bars_of_residuals_are_by_endpoint(two):
+    names = [tick.get_text() for tick in plot_shrinkage(two).axes[0].get_yticklabels()]
+    assert names[-2:] == ["residuals of\nconc", "residuals of\nA_central"]
+
+
+def test_an_estimate_has_modes_and_no_posterior(estimated, posed):
+    figure = plot_shrinkage(estimated)
+    assert "conditional mode and normal 90 % interval" in figure.get_supxlabel()
+    assert "posterior" not in figure.get_supxlabel()
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["shrinkage (SD)"]
+    assert "posterior mean and 90 % interval" in plot_shrinkage(posed).get_supxlabel()

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from popbayes.data.datasets import load_dataset
 from popbayes.diagnostics.vpc import vpc
-from popbayes.plots.plot_vpc import percent, plot_vpc
+from popbayes.plots.plot_vpc import colours, percent, plot_vpc
 from popbayes.simulation import simulate
 from tests.diagnostics.posed import censored_check, theophylline_model
 
@@ -92,3 +93,44 @@ def test_a_panel_below_shows_the_percentage_below_the_limit():
     assert lower.get_ylabel() == "Below LLOQ (%)"
     np.testing.assert_array_equal(lower.lines[1].get_ydata(), 100 * checked["below"].to_numpy()[0])
     assert next(line for line in upper.lines if line.get_label() == "LLOQ").get_ydata()[0] == 0.3
+
+
+def test_observations_below_the_limit_are_triangles():
+    checked = censored_check()
+    figure = plot_vpc(checked)
+    below = (checked["cens"] == 1).to_numpy()
+    triangles = named(figure.axes[0], "below the limit")
+    np.testing.assert_array_equal(triangles[:, 0], checked["time"].to_numpy()[below])
+    assert set(triangles[:, 1]) == {0.3}
+    assert len(named(figure.axes[0], "observations")) == (~below).sum()
+
+
+@pytest.mark.parametrize("bins", [None, 1, 4, (0, 3, 30)])
+def test_no_observation_lies_beside_the_bands(bins):
+    simulated = simulate(theophylline_model(), load_dataset("theophylline"), seed=3, n=10)
+    checked = vpc(simulated, bins=bins)
+    one = checked.isel(stratum=0)
+    for band in plot_vpc(checked).axes[0].collections:
+        reach = band.get_paths()[0].vertices[:, 0]
+        assert reach.min() == min(one["left"][0], checked["time"].min())
+        assert reach.max() == max(one["right"][-1], checked["time"].max())
+
+
+def test_every_percentile_has_a_colour_of_its_own_and_an_entry_for_band_and_line(checked):
+    figure = plot_vpc(checked)
+    ax = figure.axes[0]
+    shades = [tuple(band.get_facecolor()[0][:3]) for band in ax.collections]
+    assert len(set(shades)) == 3
+    assert len(set(colours(5, 2))) == 5
+    legend = figure.legends[0]
+    entries = dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
+    simulated = [f"simulated {q} %: interval and median" for q in (5, 50, 95)]
+    assert list(entries) == ["observed median", "observations", "observed 5 %, 95 %", *simulated]
+    for shade, name in zip(shades, simulated, strict=True):
+        line = next(one for one in ax.lines if one.get_label() == name)
+        assert to_rgb(line.get_color()) == shade
+
+
+def test_the_legend_names_what_is_in_the_panel_below():
+    names = [text.get_text() for text in plot_vpc(censored_check()).legends[0].get_texts()]
+    assert {"LLOQ", "observed % below LLOQ", "simulated % below LLOQ: interval and median"} < set(names)

@@ -10,37 +10,7 @@ from popbayes.plots.plot_gof import plot_gof
 from popbayes.plots.plot_individual import plot_individual
 from popbayes.plots.plot_shrinkage import plot_shrinkage
 from popbayes.plots.plot_vpc import plot_vpc
-from popbayes.plots.style import label, on_log, picture, smooth, styled
-from tests.tolerances import EXACT
-
-
-def test_a_smooth_of_a_line_is_the_line():
-    x = np.random.default_rng(0).uniform(0, 10, 50)
-    grid, curve = smooth(x, 3 - 2 * x)
-    np.testing.assert_allclose(curve, 3 - 2 * grid, rtol=1e-8, atol=1e-8)
-    assert (grid[0], grid[-1]) == (x.min(), x.max())
-
-
-def test_a_smooth_is_the_weighted_regression_of_its_neighbourhood():
-    rng = np.random.default_rng(1)
-    x, y = rng.uniform(0, 1, 20), rng.standard_normal(20)
-    grid, curve = smooth(x, y, span=0.5, points=7)
-    reach = np.sort(np.abs(x - grid[3]))[9] + 1e-9 * np.ptp(x)
-    weight = np.clip(1 - (np.abs(x - grid[3]) / reach) ** 3, 0, None) ** 3
-    design = np.stack([np.ones(20), x - grid[3]], axis=1) * np.sqrt(weight)[:, None]
-    intercept = np.linalg.lstsq(design, y * np.sqrt(weight))[0][0]
-    np.testing.assert_allclose(curve[3], intercept, rtol=1e-9)
-
-
-def test_missing_values_do_not_trouble_a_smooth():
-    x = np.r_[np.arange(10.0), np.nan, 3.0]
-    y = np.r_[np.arange(10.0), 5.0, np.nan]
-    np.testing.assert_allclose(smooth(x, y)[1], smooth(x[:10], y[:10])[1], **EXACT)
-
-
-@pytest.mark.parametrize("x", [np.arange(4.0), np.ones(20)])
-def test_too_little_to_smooth_gives_no_curve(x):
-    assert len(smooth(x, x)[0]) == 0
+from popbayes.plots.style import label, on_log, picture, styled
 
 
 def test_a_label_has_its_unit_where_there_is_one():

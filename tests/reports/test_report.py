@@ -9,13 +9,16 @@ import xarray as xr
 
 from popbayes.data.datasets import load_dataset
 from popbayes.data.regimen import Regimen
+from popbayes.infer.estimation.estimate import estimate
+from popbayes.infer.estimation.linearised import Foce
+from popbayes.infer.tree import study_of
 from popbayes.observation import residual
 from popbayes.parameters import priors
 from popbayes.reports import report as report_module
 from popbayes.reports import sections
 from popbayes.reports.report import report
 from popbayes.simulation import simulate
-from tests.diagnostics.posed import posed_fit, theophylline_model, with_dv
+from tests.diagnostics.posed import censored_fit, posed_fit, theophylline_model, two_endpoints, with_dv
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 SECTIONS = [
@@ -209,3 +212,54 @@ def test_only_the_first_pages_of_individual_fits_are_shown_and_the_rest_counted(
     section = sections.individual_section(posed_fit(data=with_dv(data, [6.0, 5.0] * 14), draws=5))
     assert len(section.figures) == 1
     assert section.words == ("The first 1 of 2 pages are shown.",)
+
+
+def words(text: str) -> str:
+    """What a page says: without its figures and the model as JSON."""
+    text = re.sub(r'src="data:[^"]*"', "", text)
+    return re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+
+
+def test_the_report_of_an_estimate_speaks_of_no_posterior(tmp_path):
+    dt = estimate(theophylline_model(), load_dataset("theophylline"), method=Foce(), seed=1, progress=False)
+    text = words(report(dt, tmp_path / "r.html").read_text(encoding="utf-8"))
+    shrinkage = text[text.index('id="shrinkage"') : text.index('id="vpc"')]
+    assert "Conditional modes of the random effects" in text
+    assert "conditional weighted residuals" in text
+    assert "osterior" not in text
+    assert "band (solid)" not in text
+    assert "SAEM" not in text[text.index("Values and objective") :][:300]
+    assert "pooling" not in shrinkage
+    assert "shrinkage% (SD)" in shrinkage
+
+
+def test_the_report_of_a_fit_speaks_of_posterior_means(text):
+    assert "Posterior means of the random effects" in text
+    assert "prediction with its 90 % band (solid)" in text
+    assert "pooling factor%" in text
+    assert "triangles" not in words(text)
+
+
+def test_captions_say_what_triangles_are():
+    dt = censored_fit()
+    assert "triangles: known only to lie beyond" in sections.individual_section(dt).figures[0].caption
+    assert "Hollow triangles" in sections.gof_section(dt).figures[0].caption
+
+
+def test_shrinkage_of_residuals_is_by_endpoint():
+    html = str(sections.shrinkage_section(two_endpoints()).html)
+    assert "epsilon[conc]" in html
+    assert "epsilon[A_central]" in html
+
+
+def test_the_caption_of_the_check_says_which_band_is_whose(text):
+    for words in ("blue: 5 %", "orange-red: 50 %", "green: 95 %", "thin line in each: its median"):
+        assert words in text
+    assert "Panel below" not in text
+
+
+def test_the_caption_of_the_check_says_what_is_in_the_panel_below():
+    dt = censored_fit()
+    study = study_of(dt)
+    simulated = simulate(study.model, study.events, dt, seed=1, n=10)
+    assert all("Panel below: percentage" in one.caption for one in sections.vpc_section(simulated).figures)
