@@ -67,10 +67,9 @@ def gof(dt: xr.DataTree, *, endpoint: str | None = None) -> xr.Dataset:
     Dataset over obs
         `subject`, `time`, `tad`, `dvid`, `dv`, `cens`, `pred`, `ipred`, `ires`, `iwres`, `cwres` (see
         `popbayes.diagnostics.cwres`, around the posterior means, or the modes of an estimate), `endpoint`
-        where there are several (attribute `measured`: those of measured values); `eta_{P}`
-        (the subject's estimate, in every one of its rows; attribute `omega`), `eta_occ_{P}` of occasions and
-        `eta_SITE_{P}` of a level, and the covariates. Units are
-        attributes.
+        where there are several (attributes `measured`: those of measured values, `dv_units`: JSON of their
+        units); `eta_{P}` (the subject's estimate, in every one of its rows; attribute `omega`), `eta_occ_{P}`
+        of occasions and `eta_SITE_{P}` of a level, and the covariates. Units are attributes.
 
     References
     ----------
@@ -134,7 +133,9 @@ def _endpoints(study: Study) -> dict[str, Any]:
     """The endpoint of each observation, where there are several."""
     if len(study.model.observation.endpoints) < 2:
         return {}
-    attrs = {**_attrs("endpoint", {}), "measured": list(measured_endpoints(study.model))}
+    measured = list(measured_endpoints(study.model))
+    units = study.model.observation.units(study.events)
+    attrs = {**_attrs("endpoint", {}), "measured": measured, "dv_units": json.dumps(units)}
     return {"endpoint": (OBS, endpoint_of_each(study), attrs)}
 
 

@@ -135,7 +135,10 @@ def vpc(
     )
     own = {f"dvid {number}": name for number, name in study_of(dt).model.observation.endpoint_of.items()}
     if strata_name(events, by) == "dvid" and own:
-        result = result.assign_coords(endpoint=("stratum", [own.get(one, one) for one in strata]))
+        units = [events.dv_unit([int(one.removeprefix("dvid "))]) for one in strata]
+        result = result.assign_coords(
+            endpoint=("stratum", [own.get(one, one) for one in strata]), unit=("stratum", units)
+        )
     side, _ = beyond_limits(study_of(dt))
     if side.any():
         result = result.assign(cens=(OBS, side))
@@ -151,7 +154,7 @@ def vpc(
         etas=str(dt.attrs.get("etas", "none")),
         n_replicate=len(study.simulated),
         time_unit=events.units.get("TIME", ""),
-        dv_unit=events.units.get("DV", ""),
+        dv_unit=events.dv_unit(np.unique(events.dvid[events.obs_record][stratum >= 0]).tolist()),
     )
 
 

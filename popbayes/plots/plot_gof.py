@@ -1,5 +1,7 @@
 """Pictures of goodness of fit: predictions, residuals and random effects."""
 
+import json
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure, SubFigure
@@ -68,10 +70,18 @@ def _by_endpoint(fitted: xr.Dataset) -> dict[str, xr.Dataset]:
     if "endpoint" not in fitted:
         return {"": fitted}
     of = fitted["endpoint"].to_numpy()
+    units = json.loads(fitted["endpoint"].attrs["dv_units"])
     known = np.atleast_1d(fitted["endpoint"].attrs["measured"])  # a file gives a list of one back as text
     names = [str(name) for name in known if (of == name).any()]
-    parts = {name: fitted.isel(obs=np.flatnonzero(of == name)) for name in names}
+    parts = {name: _in_unit(fitted.isel(obs=np.flatnonzero(of == name)), units[name]) for name in names}
     return parts or {"": fitted}
+
+
+def _in_unit(part: xr.Dataset, unit: str) -> xr.Dataset:
+    """The observations of one endpoint, whose unit is its own."""
+    return part.assign(
+        {name: part[name].assign_attrs(units=unit) for name in ("dv", "pred", "ipred", "ires")}
+    )
 
 
 def _panels(figure: Figure | SubFigure, fitted: xr.Dataset) -> list[Annotation]:

@@ -75,7 +75,7 @@ def plot_individual(
     expect(dt, xr.DataTree, "", "plot_individual", "fit")
     study = study_of(dt)
     events, name = study.events, drawn_endpoint(study.model, endpoint)
-    several = len(study.model.observation.endpoints) > 1
+    several, units = len(study.model.observation.endpoints) > 1, study.model.observation.units(study.events)
     if subjects is not None:
         events = events.subset(subjects)
     pages = -(-events.n_subject // PER_PAGE)
@@ -102,7 +102,7 @@ def plot_individual(
         words = f"{hidden} observations of 0 or less are not shown"
         figure.text(0.99, 0.005, words, ha="right", fontsize=7.5, color=GREY)
     figure.supxlabel(label("Time", events.units.get("TIME", "")), fontsize=10)
-    figure.supylabel(label("Observed and predicted", events.units.get("DV", "")), fontsize=10)
+    figure.supylabel(label("Observed and predicted", units.get(name, "")), fontsize=10)
     legend_of(figure, "outside upper right", ncols=7 if columns > 3 else 3)
     where = f", page {page} of {pages}" if pages > 1 else ""
     figure.suptitle(f"Individual fits{f', {name}' if several else ''}{where}", x=0.01, ha="left")

@@ -94,8 +94,11 @@ def plot_vpc(checked: xr.Dataset, *, log: bool = False, points: bool = True) -> 
             _fraction_below(under[number], one)
         if n > 1:
             ax.set_title(str(one["endpoint" if apart else "stratum"].item()))
+        if apart:
+            ax.set_ylabel(_observed_label(checked.attrs, str(one["unit"].item())))
+        elif number % columns == 0:
+            ax.set_ylabel(_observed_label(checked.attrs, checked.attrs["dv_unit"]))
         if number % columns == 0:
-            ax.set_ylabel(_observed_label(checked.attrs))
             for lower in under[number : number + 1]:
                 lower.set_ylabel("Below LLOQ (%)")
         if number + columns >= n:
@@ -239,8 +242,8 @@ def _scale(ax: Axes, checked: xr.Dataset, log: bool, points: bool) -> tuple[int,
     return 0, -np.inf
 
 
-def _observed_label(attrs: dict[str, Any]) -> str:
-    return label("Prediction-corrected observed" if attrs["pred_corr"] else "Observed", attrs["dv_unit"])
+def _observed_label(attrs: dict[str, Any], unit: str) -> str:
+    return label("Prediction-corrected observed" if attrs["pred_corr"] else "Observed", unit)
 
 
 def _title(attrs: dict[str, Any]) -> str:
