@@ -8,6 +8,7 @@ import xarray as xr
 
 from popbayes.diagnostics.population import estimated_draws
 from popbayes.dims import CHAIN, DRAW, ETA, ETA_OF, SAMPLE_STATS, SUBJECT
+from popbayes.infer.tree import study_of
 from popbayes.model import Row
 
 MOST_RHAT = 1.01
@@ -83,7 +84,7 @@ def convergence_messages(dt: xr.DataTree, draws: xr.Dataset, rows: list[Row]) ->
         _too_few(n_chain, n_draw),
         _stuck(measured),
         _rhat(measured),
-        _ess(measured, n_chain * n_draw),
+        _ess(measured, n_chain * n_draw, _told_where(dt)),
         _divergences(stats),
         _bfmi(stats),
     ]
@@ -129,7 +130,12 @@ def _rhat(measured: Mixing) -> str:
     )
 
 
-def _ess(measured: Mixing, total: int) -> str:
+def _told_where(dt: xr.DataTree) -> bool:
+    """Whether the model says of any random effects in which coordinates they are sampled."""
+    return any(getattr(one, "centred", None) is not None for one in study_of(dt).model.variability)
+
+
+def _ess(measured: Mixing, total: int, told: bool) -> str:
     lowest = np.fmin(measured.ess_bulk, measured.ess_tail)
     bad = np.flatnonzero(lowest < LEAST_ESS)
     if len(bad) == 0:
@@ -140,7 +146,7 @@ def _ess(measured: Mixing, total: int) -> str:
         f"about {factor:.1f} times as many draws are needed" if factor < 10 else "many more draws are needed"
     )
     spread = any(measured.labels[at].startswith(("omega", "eta")) for at in worst[:MOST_NAMED])
-    more = " Where variability says centred=, leave it to fit (centred=None)." if spread else ""
+    more = " Leave the choice of centred= in variability to fit: centred=None." if spread and told else ""
     return (
         f"Too few effective draws: fewer than {LEAST_ESS:.0f} of {total} for {len(bad)} of "
         f"{len(measured.labels)} quantities (worst: {_names(measured.labels, worst, lowest, '{:.0f}')}), so "

@@ -181,6 +181,15 @@ def test_too_few_effective_draws_are_said_with_how_many_more_are_needed():
     )
 
 
+@pytest.mark.parametrize("centred", [None, True])
+def test_centring_that_the_model_chose_is_blamed_for_few_draws_of_omega(centred):
+    effects = variability.Independent(["CL"], sd=priors.Gamma(alpha=40, beta=100), centred=centred)
+    dt = posed_fit(theophylline_model(variability=effects), draws=1000)
+    dt = changed(dt, omega=lambda x: x.copy(data=np.repeat(x.to_numpy()[:, ::20], 20, axis=1)))
+    (message,) = (one for one in summary(dt).messages if "omega[CL]" in one and "fewer than 400" in one)
+    assert ("centred=None" in message) == (centred is True)
+
+
 def test_divergences_are_counted_with_a_remedy():
     dt = posed_fit(draws=1000)
     dt["sample_stats"]["diverging"][0, :7] = True
