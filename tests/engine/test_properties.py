@@ -197,6 +197,7 @@ def is_near_an_event(records, values, times):
     return False
 
 
+@pytest.mark.filterwarnings("ignore:All additional doses")
 @laws
 @given(REGIMENS, st.fixed_dictionaries({name: log_uniform(1e-6, 1e6) for name in MODEL.parameters}),
        st.integers(-6, 6))  # fmt: skip
