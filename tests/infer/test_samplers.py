@@ -30,6 +30,8 @@ from popbayes.infer.nuts import SAMPLERS
 from popbayes.infer.progress import ChainProgress
 from popbayes.infer.starts import starts_of
 
+# a shell that runs in the background lets its children ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 name, tune, group = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "group"
 enough = min(tune + 150, 10_000)
 with pm.Model() as graph:
