@@ -7,7 +7,7 @@ from popbayes.data.complaints import say
 from popbayes.data.events import EventTable
 from popbayes.engine.solve import evaluate
 from popbayes.model import PopModel
-from popbayes.observation.observed import Observed, Part, quantification_limit, rows_in_words
+from popbayes.observation.observed import Observed, Part, rows_in_words
 from popbayes.observation.rows import BETWEEN, MEASURED
 from popbayes.wording import listed
 
@@ -45,11 +45,14 @@ def check_observations(model: PopModel, data: EventTable) -> Observed:
             raise ValueError(
                 f"{law} {rule}, but DV is {_values(data, bad)} in {rows_in_words(data, bad)}. {remedy}."
             )
-    if any(part.kind.law.needs_positive_prediction for part in observed.parts):
-        _check_predictions(model, data, observed)
+    positive = any(part.kind.law.needs_positive_prediction for part in observed.parts)
+    undosed = _undosed(data, observed)
+    if positive or undosed.any():
+        prediction = _typical_predictions(model, data, observed)
+        _check_predictions(prediction, data, observed)
+        _check_doses(prediction, undosed, data)
     if model.censoring is None:
         _warn_below(data, observed)
-    _check_doses(model, data, observed)
     return observed
 
 
@@ -59,7 +62,7 @@ def _check_endpoints(data: EventTable, observed: Observed) -> None:
     absent = [name for name in model.endpoints if name not in seen]
     if absent and seen:
         numbers = [str(number) for number, name in model.endpoint_of.items() if name in absent]
-        found = [f"{number} ({model.endpoint_of[number]})" for number in np.unique(_dvid(data)).tolist()]
+        found = [f"{number} ({model.endpoint_of[number]})" for number in np.unique(data.obs_dvid).tolist()]
         raise ValueError(
             f"The model says how {listed(absent)} is distributed (DVID {', '.join(numbers)}), but no "
             f"observation is of it: all have DVID {', '.join(found)}. Number the endpoints in a column DVID "
@@ -68,22 +71,19 @@ def _check_endpoints(data: EventTable, observed: Observed) -> None:
         )
 
 
-def _dvid(data: EventTable) -> np.ndarray:
-    return data.dvid[data.obs_record]
-
-
-def _check_doses(model: PopModel, data: EventTable, observed: Observed) -> None:
-    """Look at subjects who have no dose: of one whose predictions are all 0 the data tell nothing."""
+def _undosed(data: EventTable, observed: Observed) -> np.ndarray:
+    """Whether each observation, (n_obs,), is predicted for a subject who has no dose."""
     dosed = np.bincount(data.record_subject, weights=data.is_dose, minlength=data.n_subject) > 0
     predicted = np.zeros(data.n_obs, dtype=bool)
     for part in observed.parts:
         predicted[part.index] = part.kind.law.uses_prediction
-    without = predicted & ~dosed[data.obs_subject]
-    if not without.any():
-        return
-    some = _typical_predictions(model, data, observed) != 0
-    empty = without & ~np.isin(data.obs_subject, data.obs_subject[some])
-    if empty.any() and not dosed.any():
+    return predicted & ~dosed[data.obs_subject]
+
+
+def _check_doses(prediction: np.ndarray, undosed: np.ndarray, data: EventTable) -> None:
+    """Look at subjects who have no dose: of one whose predictions are all 0 the data tell nothing."""
+    empty = undosed & ~np.isin(data.obs_subject, data.obs_subject[prediction != 0])
+    if empty.any() and data.n_dose == 0:
         raise ValueError(
             "No record is a dose, and all predictions are 0: nothing can be learnt. Doses are records with "
             'an AMT (of another name: pb.read_events(..., columns={"DOSE": "AMT"})).'
@@ -108,13 +108,8 @@ def _of_all(part: Part, which: np.ndarray) -> np.ndarray:
 
 
 def _warn_below(data: EventTable, observed: Observed) -> None:
-    """Say that measurements below their LLOQ are taken as measured; an event (CENS 1) has no such limit."""
-    limit = quantification_limit(data)
-    for part in observed.parts:
-        if part.kind.law.discrete:
-            limit[part.index] = np.nan
-    with np.errstate(invalid="ignore"):
-        below = (data.cens[data.obs_record] == 0) & (data.obs_dv < limit)
+    """Say that measurements below their LLOQ are taken as measured."""
+    below = observed.unmarked
     if below.any():
         say(
             f"{below.sum()} values are below their LLOQ but not marked as censored (CENS 1), and are taken "
@@ -131,9 +126,8 @@ def _typical_predictions(model: PopModel, data: EventTable, observed: Observed) 
     return evaluate(model.structural, design, theta, observed.output)
 
 
-def _check_predictions(model: PopModel, data: EventTable, observed: Observed) -> None:
+def _check_predictions(prediction: np.ndarray, data: EventTable, observed: Observed) -> None:
     """Refuse predictions of zero, of a typical subject at the prior medians, where the error would vanish."""
-    prediction = _typical_predictions(model, data, observed)
     for part in observed.parts:
         law, rows = part.kind.law, part.rows
         needs = (rows.state == MEASURED) | ((rows.state == BETWEEN) & np.isfinite(rows.floor))

@@ -134,6 +134,11 @@ class EventTable:
         return self.time[self.obs_record]
 
     @cached_property
+    def obs_dvid(self) -> np.ndarray:
+        """Kind of each observation, (n_obs,)."""
+        return self.dvid[self.obs_record]
+
+    @cached_property
     def obs_dv(self) -> np.ndarray:
         """Observed value, (n_obs,); nan in a design."""
         return self.dv[self.obs_record]

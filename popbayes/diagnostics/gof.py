@@ -84,7 +84,7 @@ def gof(dt: xr.DataTree, *, endpoint: str | None = None) -> xr.Dataset:
         "subject": events.subjects[events.obs_subject],
         "time": events.obs_time,
         "tad": events.obs_tad,
-        "dvid": events.dvid[events.obs_record],
+        "dvid": events.obs_dvid,
         "dv": np.where(side != 0, limit, events.obs_dv),
         "cens": side,
         "pred": pred,

@@ -27,9 +27,5 @@ def beyond_limits(study: Study) -> tuple[np.ndarray, np.ndarray]:
     limit = np.where(side != 0, events.dv[record], np.nan)
     if study.model.observation.censoring is None:
         return side, limit
-    lloq, continuous = quantification_limit(events), np.zeros(events.n_obs, dtype=bool)
-    for part in study.observed.parts:
-        continuous[part.index] = not part.kind.law.discrete
-    with np.errstate(invalid="ignore"):
-        under = continuous & (side == 0) & (events.dv[record] < lloq)
-    return np.where(under, BELOW, side), np.where(under, lloq, limit)
+    under = study.observed.unmarked
+    return np.where(under, BELOW, side), np.where(under, quantification_limit(events), limit)

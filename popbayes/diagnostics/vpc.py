@@ -154,7 +154,7 @@ def vpc(
         etas=str(dt.attrs.get("etas", "none")),
         n_replicate=len(study.simulated),
         time_unit=events.units.get("TIME", ""),
-        dv_unit=events.dv_unit(np.unique(events.dvid[events.obs_record][stratum >= 0]).tolist()),
+        dv_unit=events.dv_unit(np.unique(events.obs_dvid[stratum >= 0]).tolist()),
     )
 
 

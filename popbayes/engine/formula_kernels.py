@@ -21,6 +21,11 @@ def function_text(name: str, arguments: str, lines: Sequence[str]) -> str:
     return f"def {name}({arguments}):\n    {body}\n"
 
 
+def by_channel(slots: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Places by channel as kernels index them: numba cannot index the empty tuple of a study without dose."""
+    return {what: where or (-1,) for what, where in slots.items()}
+
+
 def pulled(p: Mapping[str, Variable], values: Sequence[Variable]) -> tuple[list[Variable], Derivatives]:
     """Cotangents of `values`, and their sum over the Jacobian by every parameter that has a part in it."""
     seeds = [pt.dscalar(f"g{i}") for i in range(len(values))]

@@ -29,6 +29,7 @@ from popbayes.engine import (
 )
 from popbayes.engine.coefficients import Layout, coefficients_of
 from popbayes.engine.declaration import EXPONENTIAL, LinearDeclaration, Symbols
+from popbayes.engine.formula_kernels import by_channel
 from popbayes.engine.schedule import Features
 from popbayes.engine.specialise import Kernel, specialise
 
@@ -102,8 +103,7 @@ def _templates(solution: str, layout: Layout) -> list[Callable[..., Any]]:
 
 def _for_events(layout: Layout, features: Features) -> Layout:
     """The layout, once the events are known."""
-    # numba cannot index an empty tuple, which a study without doses has
-    slots = {what: where or (-1,) for what, where in layout.slots.items()}
+    slots = by_channel(layout.slots)
     return replace(layout, streams=features.streams or max(slots["lag"]) >= 0, slots=slots)
 
 

@@ -29,7 +29,7 @@ from popbayes.engine import (
 )
 from popbayes.engine.buffers import Buffer
 from popbayes.engine.declaration import Symbols
-from popbayes.engine.formula_kernels import pull_kernel, value_kernel
+from popbayes.engine.formula_kernels import by_channel, pull_kernel, value_kernel
 from popbayes.engine.linear import NEAR, NODES, STEP, _lagrange_at_zero
 from popbayes.engine.ode_declaration import OdeDeclaration, columns
 from popbayes.engine.ode_formulas import (
@@ -214,8 +214,7 @@ def _layout(
     blocks = formulas.tangents.of_doses or {}
     slots["tangent"] = tuple(to + blocks.get(to, 0) * len(formulas.own) for to in slots["target"])
     slots["driven"] = tuple(cols.index(t) if t in cols else -1 for t in targets)
-    # numba cannot index an empty tuple, which a study without doses has
-    slots = {what: where or (-1,) for what, where in slots.items()}
+    slots = by_channel(slots)
     gaps = list(form.gaps) if form else []
     values += gaps
     width = ode_steps.FIRST_FREE + 7 * n + 2 * modes * len(rows) + modes

@@ -112,6 +112,17 @@ class Observed:
         return self.over_laws(lambda part: part.rows.dv)
 
     @cached_property
+    def unmarked(self) -> np.ndarray:
+        """Whether each measurement lies below its LLOQ but is not marked by CENS, (n_obs,)."""
+        events = self.events
+        with np.errstate(invalid="ignore"):
+            under = (events.cens[events.obs_record] == 0) & (events.obs_dv < quantification_limit(events))
+        for part in self.parts:
+            if part.kind.law.discrete:  # an event (CENS 1) has no such limit
+                under[part.index] = False
+        return under
+
+    @cached_property
     def state(self) -> np.ndarray:
         """Whether each observation is measured, known between limits, or left out, (n_obs,)."""
         return self.over_laws(lambda part: part.rows.state)
